@@ -1,0 +1,214 @@
+"""The reading of homodyne's configuration schema into `Parameter`s, entry by entry.
+
+An entry that cannot be honoured is a ValueError that names it by its path in the file. What stands
+outside `parameter_space` and `initial_parameters` is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from scalejax.space import FAMILIES, Parameter
+from scalejax.xpcs.parameters import PER_ANGLE
+
+_BOUNDS_KEYS = {"name", "min", "max", "type", "prior_mu", "prior_sigma", "unit"}
+_PRIOR_KEYS = {"dist_type", "mu", "sigma", "min_val", "max_val"}
+_INITIAL_KEYS = {
+    "parameter_names",
+    "values",
+    "per_angle_scaling",
+    "units",
+    "active_parameters",
+    "fixed_parameters",
+}
+
+
+def load_config(path: str | PathLike[str]) -> Mapping[str, Any]:
+    """The mapping in a YAML or JSON file."""
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError(
+            "reading a configuration file needs PyYAML: pip install 'scalejax[cli]'"
+        ) from error
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is not a readable YAML file: {reason}") from error
+    return _mapping(config, str(path))
+
+
+def read_parameters(config: Mapping[str, Any]) -> dict[str, Parameter]:
+    """The parameters of a configuration, in the order of `parameter_space.bounds`."""
+    space = _mapping(config.get("parameter_space"), "parameter_space")
+    _only(space, {"model", "bounds", "priors"}, "parameter_space")
+    parameters: dict[str, Parameter] = {}
+    entries = _list(space.get("bounds"), "parameter_space.bounds")
+    for i, entry in enumerate(entries):
+        entry = _mapping(entry, f"parameter_space.bounds[{i}]")
+        name = entry.get("name")
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"parameter_space.bounds[{i}]: name must be a string; got {name!r}")
+        if name in parameters:
+            raise ValueError(f"parameter_space.bounds: {name!r} is there twice")
+        parameters[name] = _bounded(name, entry)
+    for name, entry in _mapping(space.get("priors") or {}, "parameter_space.priors").items():
+        where = f"parameter_space.priors.{name}"
+        parameters[name] = _with_prior(_known(parameters, name, where), entry, where)
+    initial = _mapping(config.get("initial_parameters") or {}, "initial_parameters")
+    _only(initial, _INITIAL_KEYS, "initial_parameters")
+    return _pinned(_with_initial(parameters, initial), initial)
+
+
+def _bounded(name: str, entry: Mapping[str, Any]) -> Parameter:
+    where = f"parameter_space.bounds: {name!r}"
+    _only(entry, _BOUNDS_KEYS, where)
+    return Parameter(
+        low=_number(entry.get("min"), f"{where}: min"),
+        high=_number(entry.get("max"), f"{where}: max"),
+        mu=_optional(entry.get("prior_mu"), f"{where}: prior_mu"),
+        sigma=_optional(entry.get("prior_sigma"), f"{where}: prior_sigma"),
+        family=_family(entry.get("type"), f"{where}: type"),
+        dim="phi" if name in PER_ANGLE else None,
+        unit=str(entry.get("unit") or ""),
+    )
+
+
+def _with_prior(parameter: Parameter, entry: Any, where: str) -> Parameter:
+    entry = _mapping(entry, where)
+    _only(entry, _PRIOR_KEYS, where)
+    if parameter.mu is not None:
+        raise ValueError(f"{where}: parameter_space.bounds declares a prior of this one as well")
+    return replace(
+        parameter,
+        mu=_optional(entry.get("mu"), f"{where}.mu"),
+        sigma=_optional(entry.get("sigma"), f"{where}.sigma"),
+        family=_family(entry.get("dist_type"), f"{where}.dist_type"),
+        prior_low=_optional(entry.get("min_val"), f"{where}.min_val"),
+        prior_high=_optional(entry.get("max_val"), f"{where}.max_val"),
+    )
+
+
+def _with_initial(
+    parameters: Mapping[str, Parameter], initial: Mapping[str, Any]
+) -> dict[str, Parameter]:
+    result = dict(parameters)
+    if (values := initial.get("values")) is not None:
+        names = _list(initial.get("parameter_names"), "initial_parameters.parameter_names")
+        values = _list(values, "initial_parameters.values")
+        if len(names) != len(values):
+            raise ValueError(
+                f"initial_parameters: {len(names)} parameter_names but {len(values)} values"
+            )
+        for name, value in zip(names, values):
+            where = f"initial_parameters.values: {name!r}"
+            result[name] = replace(_known(result, name, where), initial=_number(value, where))
+    per_angle = _mapping(
+        initial.get("per_angle_scaling") or {}, "initial_parameters.per_angle_scaling"
+    )
+    for name, value in per_angle.items():
+        where = f"initial_parameters.per_angle_scaling.{name}"
+        parameter = _known(result, name, where)
+        if parameter.dim is None:
+            raise ValueError(f"{where}: this parameter does not vary with angle")
+        if value is not None:
+            start = tuple(_number(v, where) for v in _list(value, where))
+            result[name] = replace(parameter, initial=start)
+    return result
+
+
+def _pinned(
+    parameters: Mapping[str, Parameter], initial: Mapping[str, Any]
+) -> dict[str, Parameter]:
+    result = dict(parameters)
+    fixed = _mapping(
+        initial.get("fixed_parameters") or {}, "initial_parameters.fixed_parameters"
+    )
+    values = {
+        name: _number(value, f"initial_parameters.fixed_parameters.{name}")
+        for name, value in fixed.items()
+    }
+    if (active := initial.get("active_parameters")) is not None:
+        where = "initial_parameters.active_parameters"
+        active = _list(active, where)
+        for name in active:
+            _known(parameters, name, where)
+            if name in values:
+                raise ValueError(f"{where}: {name!r} is in fixed_parameters as well")
+        for name, parameter in parameters.items():
+            if name in active or name in values or parameter.dim is not None:
+                continue
+            if not isinstance(parameter.initial, (int, float)):
+                raise ValueError(
+                    f"{where} leaves out {name!r}, and nothing says what to hold it at: give it a "
+                    "value in initial_parameters.values or in fixed_parameters"
+                )
+            values[name] = parameter.initial
+    for name, value in values.items():
+        where = f"initial_parameters.fixed_parameters.{name}"
+        parameter = _known(parameters, name, where)
+        if not parameter.low <= value <= parameter.high:
+            raise ValueError(
+                f"{where}: expected a value within [{parameter.low}, {parameter.high}]; got {value}"
+            )
+        result[name] = Parameter(value, value, dim=parameter.dim, unit=parameter.unit)
+    return result
+
+
+def _known(parameters: Mapping[str, Parameter], name: Any, where: str) -> Parameter:
+    if name not in parameters:
+        raise ValueError(
+            f"{where}: no parameter {name!r} in parameter_space.bounds, which has "
+            f"{', '.join(parameters)}"
+        )
+    return parameters[name]
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where}: expected a mapping; got {_shown(value)}")
+    return value
+
+
+def _list(value: Any, where: str) -> Sequence[Any]:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{where}: expected a list; got {_shown(value)}")
+    return value
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else repr(value)
+
+
+def _only(entry: Mapping[str, Any], keys: set[str], where: str):
+    if unknown := sorted(str(key) for key in entry if key not in keys):
+        raise ValueError(
+            f"{where}: cannot honour {', '.join(unknown)}; expected only {', '.join(sorted(keys))}"
+        )
+
+
+def _family(value: Any, where: str) -> str:
+    if value is None:
+        return FAMILIES[0]
+    if value not in FAMILIES:
+        raise ValueError(f"{where}: expected one of {', '.join(FAMILIES)}; got {value!r}")
+    return value
+
+
+def _optional(value: Any, where: str) -> float | None:
+    return None if value is None else _number(value, where)
+
+
+def _number(value: Any, where: str) -> float:
+    # YAML 1.1 reads 1e-6, without a point, as a string.
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{where}: expected a number; got {_shown(value)}") from None

@@ -1,0 +1,186 @@
+"""The command line: `scalejax fit`. It reads, runs, prints and writes, and computes nothing itself."""
+
+from __future__ import annotations
+
+import math
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import numpy as np
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from scalejax import ParameterSpace, Scaling
+from scalejax._config import load_config
+from scalejax.rules import RULES
+from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL, default_config, for_mode
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+Mode = StrEnum("Mode", {name: name for name in PHYSICAL})
+Rule = StrEnum("Rule", {name: name for name in RULES})
+
+
+@app.callback()
+def main() -> None:
+    """scalejax: every parameter of a physical model at the same scale."""
+
+
+@app.command()
+def fit(
+    config: Annotated[
+        Path | None, typer.Option(help="Bounds and priors, in homodyne's YAML schema.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="An .npz file with c2 (n_phi, n_t, n_t), phi, t, q and gap."),
+    ] = None,
+    mode: Annotated[
+        Mode | None, typer.Option(help="The model; by default the configuration's, or static.")
+    ] = None,
+    n_phi: Annotated[
+        int | None, typer.Option(min=1, help="How many angles to simulate, or to expect.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="A directory for the results.")] = Path("scalejax-fit"),
+    rule: Annotated[Rule, typer.Option(help="How center and scale are chosen.")] = Rule["matched"],
+    chains: Annotated[int, typer.Option(min=1)] = 4,
+    warmup: Annotated[int, typer.Option(min=1, help="Draws to adapt on, for each chain.")] = 1000,
+    samples: Annotated[int, typer.Option(min=4, help="Draws to keep, for each chain.")] = 1000,
+    target_accept: Annotated[float, typer.Option(min=0.5, max=0.999)] = 0.9,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sampler, and of a simulation.")] = 0,
+    float32: Annotated[bool, typer.Option("--float32", help="Compute in single precision.")] = False,
+    progress: Annotated[
+        bool | None, typer.Option(help="A progress bar; by default where there is a terminal.")
+    ] = None,
+) -> None:
+    """Sample the posterior of a measured two-time correlation, or of a simulated one.
+
+    Without --data it simulates a measurement with known truth. It prints a table and writes
+    posterior.nc, fit.png and marginals.png. Only pairs of frames t1 < t2 are used. Bad input ends
+    with one line and status 2.
+    """
+    jax.config.update("jax_enable_x64", not float32)
+    try:
+        # One CPU device a chain, so that chains run side by side.
+        jax.config.update("jax_num_cpu_devices", chains)
+    except RuntimeError:
+        pass  # JAX is running already, as it is under test; then chains are vectorized
+
+    from scalejax.xpcs.fit import Sampling
+    from scalejax.xpcs.inputs import read_measurement, simulate_measurement
+
+    try:
+        settings = default_config(mode or "static") if config is None else load_config(config)
+        chosen = str(mode or settings.get("analysis_mode") or "static")
+        space = for_mode(ParameterSpace.from_config(settings), chosen)
+        _make_directory(output)
+        if data is None:
+            measurement = simulate_measurement(settings, space, chosen, n_phi, seed)
+        else:
+            measurement = read_measurement(data)
+        found = measurement.experiment.phi.size
+        if n_phi is not None and n_phi != found:
+            raise ValueError(f"{data}: expected {n_phi} angles, as --n-phi says; got {found} in phi")
+        for name in PER_ANGLE:
+            start = space[name].initial
+            if isinstance(start, tuple) and len(start) != found:
+                raise ValueError(
+                    f"initial_parameters.per_angle_scaling.{name}: expected {found} values, one an "
+                    f"angle; got {len(start)}"
+                )
+        scaling = Scaling.from_space(space, {"phi": found}, rule)
+    except (ValueError, ImportError, OSError) as error:
+        typer.echo(f"scalejax fit: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(2) from None
+
+    sampling = Sampling(
+        chains=chains,
+        warmup=warmup,
+        samples=samples,
+        target_accept=target_accept,
+        seed=seed,
+        progress=sys.stderr.isatty() if progress is None else progress,
+    )
+    _run(measurement, scaling, space, sampling, chosen, rule, output)
+
+
+def _run(measurement, scaling, space, sampling, mode, rule, output) -> None:
+    import matplotlib
+
+    from scalejax import __version__, plotting
+    from scalejax.xpcs.fit import concerns, fit, summary
+
+    matplotlib.use("Agg")
+    console = Console()
+    n_phi, n_pairs = measurement.c2.shape
+    origin = "measured" if measurement.truth is None else "simulated"
+    console.print(
+        f"{mode} model, {n_phi} angles × {n_pairs} pairs of frames ({origin}), {len(scaling)} "
+        f"parameters in {rule} coordinates; NUTS with {sampling.chains} chains of "
+        f"{sampling.warmup} + {sampling.samples} draws"
+    )
+    result = fit(measurement, scaling, space, sampling)
+    result.attrs.update(
+        scalejax_version=__version__, mode=mode, rule=str(rule), seed=sampling.seed
+    )
+    result.to_netcdf(str(output / ".posterior.nc.part"))
+    (output / ".posterior.nc.part").replace(output / "posterior.nc")
+
+    table = summary(result, space)
+    console.print(_table(table, space, measurement))
+    troubles = concerns(result, table)
+    for trouble in troubles:
+        console.print(f"[bold red]Warning:[/] {trouble}.", highlight=False)
+    verdict = "Not converged" if troubles else "Converged: R-hat ≤ 1.01 everywhere, no divergences"
+    console.print(f"{verdict}.", highlight=False)
+
+    plotting.fit(result, measurement).savefig(output / "fit.png", dpi=150)
+    plotting.marginals(result, scaling, space, measurement.truth).savefig(
+        output / "marginals.png", dpi=150
+    )
+    console.print(f"Wrote posterior.nc, fit.png and marginals.png to {output}", highlight=False)
+
+
+def _table(table, space, measurement) -> Table:
+    result = Table(title="Posterior, in physical units", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    result.add_column("parameter", no_wrap=True)
+    for heading in table["statistic"].values:
+        result.add_column(str(heading), justify="right", no_wrap=True)
+    truth = measurement.truth
+    if truth is not None:
+        result.add_column("truth", justify="right", no_wrap=True)
+    for name in space:
+        rows = np.atleast_2d(table[name].transpose(..., "statistic").values)
+        labels = [f"{name} ({space[name].unit})" if space[name].unit else name]
+        if name in PER_ANGLE:
+            labels = [f"{name} {float(phi):g}°" for phi in measurement.experiment.phi]
+        true = np.atleast_1d(np.nan if truth is None else truth[name])
+        for label, row, value in zip(labels, rows, np.broadcast_to(true, len(rows)), strict=True):
+            result.add_row(label, *_cells(row), *([] if truth is None else [f"{value:.6g}"]))
+    return result
+
+
+def _cells(row) -> list[str]:
+    """Mean, sd and quantiles to two digits of the sd; ESS; R-hat."""
+    mean, sd, low, high, ess, r_hat = map(float, row)
+    if np.isnan(r_hat):
+        return [f"{mean:.6g}", "fixed", "", "", "", ""]
+    decimals = 1 - math.floor(math.log10(sd)) if sd > 0 else 6
+    numbers = [f"{round(value, decimals):.{max(decimals, 0)}f}" for value in (mean, sd, low, high)]
+    return [*numbers, f"{ess:.0f}", f"{r_hat:.3f}"]
+
+
+def _make_directory(path: Path) -> None:
+    """Make sure, before anything is computed, that results can be written there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".scalejax-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"--output {path}: cannot write there ({error.strerror})") from None

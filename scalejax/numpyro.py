@@ -1,0 +1,156 @@
+"""The adapter to NumPyro: one sample site for a whole Scaling, and where chains start.
+
+Nothing in the core imports this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Array, ArrayLike, Float
+from numpyro.infer import init_to_uniform, init_to_value
+
+from scalejax.scaling import Scaling
+
+
+def sample_scaled(
+    name: str, scaling: Scaling, *, prior_scale: float = 1.0
+) -> dict[str, Float[Array, "..."]]:
+    """Sample every parameter of a Scaling from one normal vector; values in physical units.
+
+    Sites: `{name}_z`, of shape (P,), Normal(0, prior_scale) in every element, and a deterministic
+    one for each group, under the group's name. Returns the groups, as `scaling.unpack` does. The
+    prior on θ is the image of the normal under the Scaling. `prior_scale` = √K tempers it for one
+    of K shards of the data: Normal(0, 1)^(1/K) is Normal(0, √K) (Scott et al. 2016).
+
+    **Raises** `ValueError` for a prior_scale that is not positive.
+
+    >>> from numpyro.handlers import seed
+    >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
+    >>> theta = seed(sample_scaled, jax.random.key(0))("theta", scaling)
+    >>> theta["a"].shape, theta["b"].shape
+    ((3,), ())
+    """
+    z = numpyro.sample(f"{name}_z", _normal(prior_scale, (len(scaling),)).to_event(1))
+    groups = scaling.unpack(scaling.to_original(z))
+    return {group: numpyro.deterministic(group, value) for group, value in groups.items()}
+
+
+def sample_scaled_parameter(
+    name: str,
+    scaling: Scaling,
+    initial_z: Float[ArrayLike, "..."] | None = None,
+    prior_scale: float = 1.0,
+) -> Float[Array, "..."]:
+    """Sample one group under a name of its own, as homodyne's function of this name does.
+
+    `scaling` is that of one group, such as `scaling["D0"]`. Sites: `{name}_z`, of shape () for a
+    scalar and (n,) for a vector, and a deterministic `name`, which is returned.
+
+    NumPyro asks the kernel, not the model, where a chain starts: with
+    `NUTS(model, init_strategy=init_to_initial_z)` it starts at `initial_z`, of the shape of the
+    site or a scalar.
+
+    **Raises** `ValueError` for a Scaling of several groups, an initial_z that does not fit or is
+    not finite, and a prior_scale that is not positive.
+    """
+    if len(scaling.groups) != 1:
+        raise ValueError(
+            f"sample_scaled_parameter: {name!r} needs the Scaling of one group, as scaling[{name!r}]; "
+            f"got one of {', '.join(scaling.names)}"
+        )
+    (group,) = scaling.groups
+    shape = () if group.size is None else (group.size,)
+    infer: dict[str, Any] = {}
+    if initial_z is not None:
+        initial_z = jnp.asarray(initial_z, scaling.center.dtype)
+        if initial_z.shape not in ((), shape):
+            raise ValueError(
+                f"sample_scaled_parameter: initial_z of {name!r} must be a scalar or have shape "
+                f"{shape}; got {initial_z.shape}"
+            )
+        if not isinstance(initial_z, jax.core.Tracer) and not np.isfinite(initial_z).all():
+            raise ValueError(
+                f"sample_scaled_parameter: initial_z of {name!r} must be finite; got {initial_z}"
+            )
+        infer[_INITIAL_Z] = jnp.broadcast_to(initial_z, shape)
+    z = numpyro.sample(f"{name}_z", _normal(prior_scale, shape).to_event(), infer=infer)
+    theta = scaling.to_original(z if shape else z[..., None])
+    return numpyro.deterministic(name, scaling.unpack(theta)[group.name])
+
+
+def init_to_initial_z(site: dict | None = None) -> Any:
+    """A NumPyro init strategy: each site at the `initial_z` it was given, others by init_to_uniform.
+
+    >>> from numpyro.infer import NUTS
+    >>> kernel = NUTS(lambda: sample_scaled_parameter("a", Scaling(0.0, 1.0, -5.0, 5.0,
+    ...     groups={"a": None}), initial_z=0.5), init_strategy=init_to_initial_z)
+    >>> float(kernel.init(jax.random.key(0), 1, None, (), {}).z["a_z"])
+    0.5
+    """
+    if site is None:
+        return partial(init_to_initial_z)
+    if site["type"] == "sample" and not site["is_observed"] and _INITIAL_Z in site["infer"]:
+        return site["infer"][_INITIAL_Z]
+    return init_to_uniform(site)
+
+
+def init_to_original(
+    name: str, scaling: Scaling, values: Mapping[str, Float[ArrayLike, "..."]]
+) -> Callable[..., Any]:
+    """A NumPyro init strategy: start `sample_scaled(name, scaling)` at values in physical units.
+
+    `values` has a number, or one for each element, for any of the groups; the others start at
+    z = 0. A value on a bound starts just inside it. Other sites start by init_to_uniform.
+
+    **Raises** `ValueError` for a name that is no group, a shape that does not fit, and a value
+    outside its bounds.
+
+    >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
+    >>> strategy = init_to_original("theta", scaling, {"a": 0.0})
+    """
+    if unknown := sorted(set(values) - set(scaling.names)):
+        raise ValueError(
+            f"init_to_original: {', '.join(unknown)} is none of the groups "
+            f"{', '.join(scaling.names)}"
+        )
+    start = {}
+    for group in scaling.groups:
+        shape = () if group.size is None else (group.size,)
+        part = scaling[group.name]
+        theta = jnp.asarray(values.get(group.name, 0.0), scaling.center.dtype)
+        if theta.shape not in ((), shape):
+            raise ValueError(
+                f"init_to_original: {group.name!r} takes one number"
+                + (f" or {group.size}" if shape else "")
+                + f"; got shape {theta.shape}"
+            )
+        if group.name not in values:
+            start[group.name] = jnp.zeros(shape, theta.dtype)
+            continue
+        if not ((part.low <= theta) & (theta <= part.high)).all():
+            raise ValueError(
+                f"init_to_original: {group.name!r} must start within "
+                f"[{part.low.max()}, {part.high.min()}]; got {theta}"
+            )
+        start[group.name] = part.unpack(part.to_normalized(jnp.broadcast_to(theta, (len(part),))))[
+            group.name
+        ]
+    return init_to_value(values={f"{name}_z": scaling.pack(start)})
+
+
+# The key under which a site carries its start, for `init_to_initial_z` to find.
+_INITIAL_Z = "scalejax_initial_z"
+
+
+def _normal(prior_scale: float, shape: tuple[int, ...]) -> dist.Distribution:
+    if not isinstance(prior_scale, jax.core.Tracer) and not prior_scale > 0:
+        raise ValueError(f"prior_scale must be positive; got {prior_scale}")
+    return dist.Normal(0.0, prior_scale).expand(shape)

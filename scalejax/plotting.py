@@ -1,0 +1,133 @@
+"""Pictures of a fit. Each function returns a Matplotlib Figure; none shows or writes one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import arviz as az
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from scalejax.scaling import Scaling
+from scalejax.space import ParameterSpace
+from scalejax.xpcs.correlation import to_matrix, two_time
+from scalejax.xpcs.inputs import Measurement
+
+# Okabe and Ito's palette, which the colour-blind can tell apart.
+POSTERIOR, PRIOR, TRUTH = "#0072B2", "#999999", "#D55E00"
+
+
+def fit(result: az.InferenceData, measurement: Measurement, *, most: int = 3) -> Figure:
+    """Measured c2, the model at the posterior mean, and their difference in units of the noise.
+
+    A row an angle, for no more than `most` angles spread over those measured.
+    """
+    experiment, t = measurement.experiment, np.asarray(measurement.experiment.t)
+    mean = {k: v.values for k, v in result["posterior"].mean(("chain", "draw")).items()}
+    model = np.asarray(two_time(mean, experiment))
+    n_phi = len(model)
+    rows = np.unique(np.linspace(0, n_phi - 1, min(most, n_phi)).round().astype(int))
+    figure = Figure(figsize=(10.5, 3.1 * len(rows) + 0.4), layout="constrained")
+    axes = figure.subplots(len(rows), 3, squeeze=False, sharex=True, sharey=True)
+    blank = np.full(n_phi, np.nan)
+    panels = {
+        "measured": to_matrix(measurement.c2, blank, t.size),
+        "model at posterior mean": to_matrix(model, blank, t.size),
+        "(measured − model) / σ": to_matrix((measurement.c2 - model) / mean["sigma"], blank, t.size),
+    }
+    for row, i in zip(axes, rows):
+        shared = np.nanpercentile(np.stack([p[i] for p in list(panels.values())[:2]]), [0.5, 99.5])
+        for axis, (title, panel) in zip(row, panels.items()):
+            difference = title.startswith("(")
+            low, high = (-4, 4) if difference else shared
+            image = axis.imshow(
+                np.asarray(panel[i]).T,
+                origin="lower",
+                extent=(t[0], t[-1], t[0], t[-1]),
+                cmap="RdBu_r" if difference else "viridis",
+                vmin=low,
+                vmax=high,
+            )
+            figure.colorbar(image, ax=axis, label="" if difference else "c₂", shrink=0.85)
+            if i == rows[0]:
+                axis.set_title(title)
+            if i == rows[-1]:
+                axis.set_xlabel("t₁ (s)")
+        row[0].set_ylabel(f"φ = {float(experiment.phi[i]):g}°\nt₂ (s)")
+    return figure
+
+
+def marginals(
+    result: az.InferenceData,
+    scaling: Scaling,
+    space: ParameterSpace,
+    truth: Mapping[str, np.ndarray] | None = None,
+    *,
+    prior_scale: float = 1.0,
+) -> Figure:
+    """Posterior of every parameter that is not pinned, with its prior and, if known, its truth.
+
+    A panel a group: a histogram for a scalar, 5 %–95 % intervals along its dimension for a vector.
+    The prior is the one sampled with: the image of Normal(0, prior_scale) under the Scaling.
+    """
+    groups = [group for group in scaling.groups if not space[group.name].pinned]
+    columns = min(4, len(groups))
+    rows = math.ceil(len(groups) / columns)
+    figure = Figure(figsize=(3.5 * columns, 2.9 * rows + 0.5), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes[len(groups) :]:
+        axis.set_axis_off()
+    for group, axis in zip(groups, axes):
+        draws = result["posterior"][group.name]
+        true = None if truth is None else np.atleast_1d(truth[group.name])
+        label = group.name + (f" ({space[group.name].unit})" if space[group.name].unit else "")
+        if group.size is None:
+            _histogram(axis, draws.values.ravel(), scaling[group.name], true, prior_scale)
+            axis.set_xlabel(label)
+        else:
+            _intervals(axis, draws, scaling[group.name], true, prior_scale)
+            axis.set_ylabel(label)
+    handles = {}
+    for axis in figure.axes:
+        handles |= dict(zip(*reversed(axis.get_legend_handles_labels())))
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside upper right", ncols=3, frameon=False
+    )
+    return figure
+
+
+def _histogram(axis: Axes, draws, scaling: Scaling, truth, prior_scale) -> None:
+    axis.hist(draws, bins=40, density=True, color=POSTERIOR, alpha=0.75, label="posterior")
+    theta = np.linspace(*axis.get_xlim(), 400)
+    theta = theta[(theta > float(scaling.low[0])) & (theta < float(scaling.high[0]))]
+    z = scaling.to_normalized(theta[:, None])
+    log_density = stats.norm.logpdf(np.asarray(z)[:, 0], scale=prior_scale) - scaling.log_det(z)
+    axis.plot(theta, np.exp(log_density), color=PRIOR, linestyle="--", label="prior density")
+    if truth is not None:
+        axis.axvline(truth[0], color=TRUTH, linewidth=2, label="truth")
+    axis.set_yticks([])
+    axis.set_ylabel("density")
+    axis.locator_params(axis="x", nbins=4)
+
+
+def _intervals(axis: Axes, draws, scaling: Scaling, truth, prior_scale) -> None:
+    dim = draws.dims[-1]
+    at = draws[dim].values
+    low, middle, high = draws.quantile([0.05, 0.5, 0.95], dim=("chain", "draw")).values
+    axis.errorbar(
+        at, middle, [middle - low, high - middle], color=POSTERIOR, fmt="o", markersize=4,
+        capsize=2, label="posterior",
+    )  # fmt: skip
+    limits = np.array([low.min(), high.max()])
+    if truth is not None:
+        truth = np.broadcast_to(truth, at.shape)
+        axis.plot(at, truth, "_", color=TRUTH, markersize=12, markeredgewidth=2, label="truth")
+        limits = np.array([min(limits[0], truth.min()), max(limits[1], truth.max())])
+    z = prior_scale * stats.norm.ppf([[0.05], [0.95]]) * np.ones(len(scaling))
+    band = np.asarray(scaling.to_original(z))
+    axis.fill_between(at, *band, color=PRIOR, alpha=0.2, linewidth=0, label="prior, 5 %–95 %")
+    axis.set_ylim(limits + np.ptp(limits) * np.array([-0.15, 0.15]))
+    axis.set_xlabel("φ (°)" if dim == "phi" else dim)

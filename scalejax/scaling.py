@@ -1,0 +1,382 @@
+"""Scaling: the coordinate system of a named vector of bounded parameters, as one pytree.
+
+It knows arrays, names and sizes. It knows nothing of priors (`rules` chooses center and scale),
+file formats, samplers or physics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from scalejax import bounds
+
+if TYPE_CHECKING:
+    from scalejax.space import ParameterSpace
+
+
+class Group(NamedTuple):
+    """A name and the shape behind it: a scalar, or a vector along a named dimension."""
+
+    name: str
+    size: int | None = None  # None: a scalar
+    dim: str | None = None  # such as "phi"; for labels only
+
+    @property
+    def width(self) -> int:
+        """How many places the group takes in the vector."""
+        return 1 if self.size is None else self.size
+
+    @property
+    def flat_names(self) -> list[str]:
+        """One name for each place: `D0`, or `contrast_0`, `contrast_1`, …"""
+        if self.size is None:
+            return [self.name]
+        return [f"{self.name}_{i}" for i in range(self.size)]
+
+
+class Scaling(eqx.Module):
+    """A map between θ, strictly inside its bounds, and z, unconstrained and of order one.
+
+    Each parameter has a center, a scale and two bounds, any of which may be infinite; where the
+    two are equal the parameter is pinned to that value. Its maps act on the last axis of arrays of
+    shape (…, P). For an interval it is the one of homodyne's scaling module,
+    θ = mid + half·tanh((center + scale·z − mid)/half), in a form that is accurate next to the
+    bounds; `scalejax.bounds` has the formulas of all kinds. A Scaling is a coordinate system and
+    not a prior.
+
+    **Arguments:** `center`, `scale`, `low`, `high`: shape (P,), in physical units, or scalars to
+    be spread over the others. `center` is the value at z = 0 before the bounds bend it (with one
+    bound, the value itself), `scale` the slope there. `groups`: names in the order of the vector,
+    as `{"contrast": 23, "D0": None}` (None for a scalar) or `Group`s; by default one vector,
+    `theta`. `kinds`: which of `bounds.KINDS` can occur; found from the bounds, so say it only
+    where those are traced, to spare the work for the others.
+
+    **Raises:** `ValueError`, naming the parameter, for a center or scale that is not finite,
+    scale ≤ 0, low > high, a center on or over the only bound, bounds with fewer than four floats
+    between them, shapes that differ, and names that repeat. What is traced is not looked at.
+
+    >>> scaling = Scaling(center=[0.3, 1e3], scale=[0.1, 500.0], low=[0.0, 100.0], high=[1.0, 1e5],
+    ...                   groups={"contrast": None, "D0": None})
+    >>> theta = scaling.unpack(scaling.to_original(jnp.zeros(2)))
+    >>> print({name: float(value.round(3)) for name, value in theta.items()})
+    {'contrast': 0.31, 'D0': 12392.267}
+    """
+
+    center: Float[Array, " P"]
+    scale: Float[Array, " P"]
+    low: Float[Array, " P"]
+    high: Float[Array, " P"]
+    groups: tuple[Group, ...] = eqx.field(static=True)
+    kinds: tuple[str, ...] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        center: Float[ArrayLike, " P"],
+        scale: Float[ArrayLike, " P"],
+        low: Float[ArrayLike, " P"],
+        high: Float[ArrayLike, " P"],
+        *,
+        groups: Mapping[str, int | None] | Iterable[Group] | None = None,
+        kinds: tuple[str, ...] | None = None,
+    ):
+        given = {"center": center, "scale": scale, "low": low, "high": high}
+        given = {k: v if isinstance(v, jax.Array) else np.asarray(v) for k, v in given.items()}
+        dtype = jnp.promote_types(jnp.result_type(*given.values()), jnp.float32)
+        size = _common_size(given)
+        arrays = {k: jnp.broadcast_to(jnp.asarray(v, dtype), (size,)) for k, v in given.items()}
+        self.center, self.scale = arrays["center"], arrays["scale"]
+        self.low, self.high = arrays["low"], arrays["high"]
+        self.groups = _as_groups(groups, size)
+        if any(isinstance(a, jax.core.Tracer) for a in arrays.values()):
+            self.kinds = bounds.KINDS if kinds is None else _ordered(kinds)
+        else:
+            declared = [np.broadcast_to(np.asarray(v, np.float64), (size,)) for v in given.values()]
+            _check_values(self.groups, dtype, *declared)
+            masks = bounds.kind_masks(np.asarray(self.low), np.asarray(self.high))
+            found = tuple(kind for kind in bounds.KINDS if masks[kind].any())
+            self.kinds = found if kinds is None else _ordered({*kinds, *found})
+
+    @classmethod
+    def from_space(
+        cls,
+        space: ParameterSpace,
+        sizes: Mapping[str, int] | None = None,
+        rule: str = "matched",
+    ) -> Scaling:
+        """The Scaling of a `ParameterSpace`, a group for each of its parameters, in its order.
+
+        **Arguments:** `sizes`: the length of each named dimension, as `{"phi": 23}`. `rule`:
+        `"matched"` (z = 0 is the declared prior's median and z = ±1 its quantiles at one standard
+        deviation, on average) or `"homodyne"` (the rule of homodyne's scaling module).
+
+        **Raises:** `ValueError` for a rule there is not, a dimension without a size, and a
+        parameter for which bounds and prior set no scale.
+
+        >>> from scalejax import Parameter, ParameterSpace
+        >>> space = ParameterSpace(contrast=Parameter(0, 1, dim="phi"), alpha=Parameter(-2, 2, -1.2, 0.3))
+        >>> Scaling.from_space(space, {"phi": 2}).flat_names
+        ['contrast_0', 'contrast_1', 'alpha']
+        """
+        # Here and not at the top: the core stands without the rules, which need SciPy.
+        from scalejax.rules import factors
+
+        groups = [Group(name, _size(name, p.dim, sizes or {}), p.dim) for name, p in space.items()]
+        columns = [factors(name, parameter, rule) for name, parameter in space.items()]
+        widths = [group.width for group in groups]
+        return cls(*np.repeat(np.array(columns).T, widths, axis=1), groups=groups)
+
+    # --- the map ---
+
+    def to_original(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
+        """θ(z), in physical units, strictly inside the bounds for every z but NaN."""
+        return self._forward(z)[0]
+
+    def log_det(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch"]:
+        """log |det ∂θ/∂z|, summed over the last axis."""
+        return self._forward(z)[1].sum(-1)
+
+    def to_original_and_log_det(
+        self, z: Float[ArrayLike, "*batch P"]
+    ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
+        """`to_original(z)` and `log_det(z)`, sharing their work.
+
+        >>> scaling = Scaling(0.0, [1.0, 2.0], low=-jnp.inf, high=jnp.inf)
+        >>> theta, log_det = scaling.to_original_and_log_det(jnp.ones((3, 2)))
+        >>> theta.shape, log_det.shape
+        ((3, 2), (3,))
+        """
+        theta, log_derivative = self._forward(z)
+        return theta, log_derivative.sum(-1)
+
+    def to_normalized(self, theta: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
+        """z(θ), finite for every finite θ.
+
+        A value on or over a bound is first taken 5e-7 of the range inside it (with one bound, of
+        |center − bound|); one strictly inside is taken as it is. A pinned parameter has z = 0.
+
+        >>> scaling = Scaling(0.5, 0.25, low=0.0, high=1.0)
+        >>> print(scaling.to_normalized(scaling.to_original(jnp.array([-2.0]))))
+        [-2.]
+        """
+        theta = self._checked_axis(theta, "to_normalized")
+        return bounds.inverse(theta, self.center, self.scale, self.low, self.high, kinds=self.kinds)
+
+    def pullback(
+        self, log_density: Callable[[Float[Array, " P"]], Float[Array, ""]]
+    ) -> Callable[[Float[Array, " P"]], Float[Array, ""]]:
+        """The density of θ as a density of z: z ↦ log_density(θ(z)) + log_det(z).
+
+        It is a plain function of z of shape (P,), for any sampler or optimiser. (An optimiser
+        finds the mode in z then; without the log_det, that in θ.)
+
+        >>> scaling = Scaling(0.0, 1.0, low=-1.0, high=1.0)
+        >>> uniform = scaling.pullback(lambda theta: -jnp.log(2.0))
+        >>> float(jax.grad(uniform)(jnp.zeros(1))[0])
+        0.0
+        """
+
+        def log_density_of_z(z: Float[Array, " P"]) -> Float[Array, ""]:
+            theta, log_det = self.to_original_and_log_det(z)
+            return log_density(theta) + log_det
+
+        return log_density_of_z
+
+    def _forward(self, z):
+        z = self._checked_axis(z, "to_original and log_det")
+        return bounds.forward_and_log_det(
+            z, self.center, self.scale, self.low, self.high, kinds=self.kinds
+        )
+
+    def _checked_axis(self, value, method):
+        value = jnp.asarray(value)
+        if value.ndim == 0 or value.shape[-1] != len(self):
+            raise ValueError(
+                f"{method}: expected shape (…, {len(self)}), the last axis being that of the "
+                f"{len(self)} parameters; got {value.shape}"
+            )
+        return value
+
+    # --- names ---
+
+    def __len__(self) -> int:
+        """P, the number of parameters."""
+        return sum(group.width for group in self.groups)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the groups, in the order of the vector."""
+        return tuple(group.name for group in self.groups)
+
+    @property
+    def flat_names(self) -> list[str]:
+        """P names: that of a scalar as it is, those of a vector as `contrast_0`, `contrast_1`, …"""
+        return [name for group in self.groups for name in group.flat_names]
+
+    def __getitem__(self, name: str) -> Scaling:
+        """The Scaling of one group.
+
+        >>> Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})["a"].flat_names
+        ['a_0', 'a_1', 'a_2']
+        """
+        for group, part in self._slices():
+            if group.name == name:
+                arrays = (a[part] for a in (self.center, self.scale, self.low, self.high))
+                return Scaling(*arrays, groups=(group,), kinds=self.kinds)
+        raise KeyError(f"no group {name!r} in this Scaling, which has {', '.join(self.names)}")
+
+    def pack(self, values: Mapping[str, Float[ArrayLike, "..."]]) -> Float[Array, "*batch P"]:
+        """One array of shape (…, P) from an array a group: (…, n) for a vector, (…,) for a scalar.
+
+        Batch axes broadcast. **Raises** `ValueError` for a group that is missing, a name that is
+        none, and a shape that does not fit.
+
+        >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
+        >>> scaling.pack({"a": jnp.zeros((10, 3)), "b": 2.0}).shape
+        (10, 4)
+        """
+        if set(values) != set(self.names):
+            missing, unknown = set(self.names) - set(values), set(values) - set(self.names)
+            raise ValueError(
+                f"pack: expected a value for each of {', '.join(self.names)}"
+                + (f"; missing {', '.join(sorted(missing))}" if missing else "")
+                + (f"; unknown {', '.join(sorted(map(str, unknown)))}" if unknown else "")
+            )
+        columns = []
+        for group in self.groups:
+            value = jnp.asarray(values[group.name])
+            if group.size is None:
+                value = value[..., None]
+            elif value.ndim == 0 or value.shape[-1] != group.size:
+                raise ValueError(
+                    f"pack: {group.name!r} expects shape (…, {group.size}), got {value.shape}"
+                )
+            columns.append(value)
+        batch = jnp.broadcast_shapes(*(c.shape[:-1] for c in columns))
+        dtype = jnp.result_type(self.center, *columns)
+        return jnp.concatenate(
+            [jnp.broadcast_to(c, (*batch, c.shape[-1])).astype(dtype) for c in columns], axis=-1
+        )
+
+    def unpack(self, array: Float[ArrayLike, "*batch P"]) -> dict[str, Float[Array, "..."]]:
+        """An array a group, from one of shape (…, P): the inverse of `pack`.
+
+        >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
+        >>> {name: value.shape for name, value in scaling.unpack(jnp.zeros((10, 4))).items()}
+        {'a': (10, 3), 'b': (10,)}
+        """
+        array = self._checked_axis(array, "unpack")
+        return {
+            group.name: array[..., part.start] if group.size is None else array[..., part]
+            for group, part in self._slices()
+        }
+
+    def _slices(self):
+        stop = 0
+        for group in self.groups:
+            start, stop = stop, stop + group.width
+            yield group, slice(start, stop)
+
+
+def _ordered(kinds: Iterable[str]) -> tuple[str, ...]:
+    if unknown := set(kinds) - set(bounds.KINDS):
+        raise ValueError(f"kinds: expected some of {', '.join(bounds.KINDS)}; got {unknown}")
+    return tuple(kind for kind in bounds.KINDS if kind in set(kinds))
+
+
+def _common_size(given: Mapping[str, Any]) -> int:
+    shapes = {name: value.shape for name, value in given.items()}
+    sizes = {shape[0] if shape else 1 for shape in shapes.values()}
+    size = max(sizes)
+    if any(len(shape) > 1 for shape in shapes.values()) or not sizes <= {1, size} or size == 0:
+        raise ValueError(
+            "center, scale, low and high must have one shape (P,), P ≥ 1, or be scalars; got "
+            + ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        )
+    return size
+
+
+def _as_groups(groups, size: int) -> tuple[Group, ...]:
+    if groups is None:
+        groups = {"theta": size}
+    pairs = groups.items() if isinstance(groups, Mapping) else groups
+    result = tuple(Group(*pair) for pair in pairs)
+    for group in result:
+        if not isinstance(group.name, str) or not group.name:
+            raise ValueError(f"groups: a name must be a non-empty string, got {group.name!r}")
+        if group.size is not None and group.size < 1:
+            raise ValueError(
+                f"groups: {group.name!r} must have a size of at least 1, or None for a scalar; "
+                f"got {group.size}"
+            )
+    names = [name for group in result for name in {group.name, *group.flat_names}]
+    if repeated := sorted({name for name in names if names.count(name) > 1}) if len(
+        set(names)
+    ) < len(names) else []:
+        raise ValueError(f"groups: {', '.join(repeated)} would name more than one thing")
+    if (total := sum(group.width for group in result)) != size:
+        raise ValueError(f"groups: sizes add up to {total}, but there are {size} parameters")
+    return result
+
+
+def _size(name: str, dim: str | None, sizes: Mapping[str, int]) -> int | None:
+    if dim is None:
+        return None
+    if dim not in sizes:
+        raise ValueError(
+            f"parameter {name!r} is a vector along {dim!r}: say how long, as sizes={{{dim!r}: 23}}"
+        )
+    return int(sizes[dim])
+
+
+def _check_values(groups, dtype, center, scale, low, high):
+    """All four as declared, in float64, before they are rounded to `dtype`."""
+    info = jnp.finfo(dtype)
+
+    def require(good, text, *shown):
+        if not good.all():
+            i = int(np.argmin(good))
+            name = [name for group in groups for name in group.flat_names][i]
+            values = ", ".join(f"{label} = {array[i]:.9g}" for label, array in shown)
+            raise ValueError(f"parameter {name!r}: {text}; got {values}")
+
+    masks = bounds.kind_masks(low, high)
+    both = (("low", low), ("high", high))
+    require(~np.isnan(low) & (low < np.inf), "low must be a number below inf", both[0])
+    require(~np.isnan(high) & (high > -np.inf), "high must be a number above -inf", both[1])
+    require(low <= high, "low must not exceed high", *both)
+    require(np.abs(center) <= info.max, "center must be finite", ("center", center))
+    require(
+        (scale >= info.tiny) & (scale <= info.max),
+        "scale must be positive and finite",
+        ("scale", scale),
+    )
+    require(
+        ~masks["lower"] | (center.astype(dtype) > low.astype(dtype)),
+        "center must be above the only bound",
+        ("center", center),
+        both[0],
+    )
+    require(
+        ~masks["upper"] | (center.astype(dtype) < high.astype(dtype)),
+        "center must be below the only bound",
+        ("center", center),
+        both[1],
+    )
+    ends = low.astype(dtype), high.astype(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        fifth = ends[0]
+        for _ in range(5):
+            fifth = np.maximum(np.nextafter(fifth, ends[1].dtype.type(np.inf)), fifth + info.tiny)
+        width = ends[1] - ends[0]
+    require(
+        ~masks["interval"] | (fifth <= ends[1]) & np.isfinite(width),
+        f"the range must span at least four {np.dtype(dtype).name} numbers and be finite",
+        *both,
+    )

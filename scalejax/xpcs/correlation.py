@@ -1,0 +1,124 @@
+"""The two-time correlation of a sheared, diffusing sample, as plain functions of physical values.
+
+Source: He et al., PNAS 2024, doi:10.1073/pnas.2401162121. It knows no bounds, priors or samplers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+# Where a rate would fall to 0 or below, it levels off at about these instead (Å²/s and 1/s). Both
+# are far below what a measurement resolves.
+DIFFUSION_FLOOR = 0.1
+SHEAR_FLOOR = 1e-8
+
+
+class Experiment(eqx.Module):
+    """What is known of a measurement: frame times `t` (s), angles `phi` (°), `q` (1/Å), `gap` (Å)."""
+
+    t: Float[Array, " n_t"] = eqx.field(converter=jnp.asarray)
+    phi: Float[Array, " n_phi"] = eqx.field(converter=jnp.asarray)
+    q: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    gap: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+
+    @property
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Indices (i, j) of the n_t·(n_t − 1)/2 pairs of frames with t_i < t_j."""
+        return np.triu_indices(self.t.shape[0], k=1)
+
+
+def power_law_integral(
+    t: Float[Array, " n_t"],
+    prefactor: Float[ArrayLike, ""],
+    exponent: Float[ArrayLike, ""],
+    offset: Float[ArrayLike, ""],
+    floor: float,
+) -> Float[Array, " n_t"]:
+    """∫ (prefactor·s^exponent + offset) ds from t[0] to each t, by cumulative trapezoids.
+
+    A frame at t = 0 is evaluated half a frame later: the power law diverges there for a negative
+    exponent. The integrand levels off smoothly at a small positive value.
+
+    >>> print(power_law_integral(jnp.arange(3.0), 0.0, 0.0, 2.0, 1e-6))
+    [0. 2. 4.]
+    """
+    at = jnp.where(t == 0, (t[1] - t[0]) / 2, t)
+    rate = _positive(prefactor * at**exponent + offset, floor)
+    steps = (rate[1:] + rate[:-1]) / 2 * jnp.diff(t)
+    return jnp.concatenate([jnp.zeros_like(t[:1]), jnp.cumsum(steps)])
+
+
+def two_time(
+    theta: Mapping[str, Float[Array, "..."]], experiment: Experiment
+) -> Float[Array, "n_phi n_pairs"]:
+    """c2 at the pairs of frames t1 < t2 (see `Experiment.pairs`), for each angle.
+
+    c2 = offset + contrast·exp(−q² ∫D dt)·sinc²(½·q·gap·cos(φ − φ0)·∫γ̇ dt), with sinc(x) = sin(x)/x,
+    D(t) = D0·t^alpha + D_offset and γ̇(t) = gamma_dot_t0·t^beta + gamma_dot_t_offset.
+
+    `theta` has `contrast` and `offset` of shape (n_phi,), and the scalars D0 (Å²/s), alpha and
+    D_offset (Å²/s); for a sample under shear gamma_dot_t0 (1/s), beta, gamma_dot_t_offset (1/s)
+    and phi0 (°) too. Without those there is no shear factor.
+
+    >>> experiment = Experiment(t=jnp.arange(3.0), phi=jnp.zeros(1), q=0.0, gap=0.0)
+    >>> theta = dict(contrast=jnp.array([0.2]), offset=jnp.ones(1), D0=1.0, alpha=0.0, D_offset=0.0)
+    >>> print(two_time(theta, experiment))
+    [[1.2 1.2 1.2]]
+    """
+    i, j = experiment.pairs
+    t, q = experiment.t, experiment.q
+    diffusion = power_law_integral(
+        t, theta["D0"], theta["alpha"], theta["D_offset"], DIFFUSION_FLOOR
+    )
+    decay = jnp.exp(-(q**2) * (diffusion[j] - diffusion[i]))
+    if "gamma_dot_t0" not in theta:
+        return theta["offset"][:, None] + theta["contrast"][:, None] * decay
+    shear = power_law_integral(
+        t, theta["gamma_dot_t0"], theta["beta"], theta["gamma_dot_t_offset"], SHEAR_FLOOR
+    )
+    strain = q * experiment.gap / 2 * (shear[j] - shear[i])
+
+    def at_angle(phi, contrast, offset):
+        phase = strain * jnp.cos(jnp.deg2rad(phi - theta["phi0"]))
+        return offset + contrast * decay * jnp.sinc(phase / jnp.pi) ** 2
+
+    return jax.vmap(at_angle)(experiment.phi, theta["contrast"], theta["offset"])
+
+
+def to_matrix(
+    pairs: Float[ArrayLike, "n_phi n_pairs"],
+    diagonal: Float[ArrayLike, " n_phi"],
+    n_t: int,
+) -> Float[Array, "n_phi n_t n_t"]:
+    """Symmetric matrices from values at the pairs t1 < t2, with one value on each diagonal."""
+    pairs = jnp.asarray(pairs)
+    i, j = np.triu_indices(n_t, k=1)
+    full = jnp.zeros((pairs.shape[0], n_t, n_t), pairs.dtype)
+    full = full.at[:, i, j].set(pairs).at[:, j, i].set(pairs)
+    k = np.arange(n_t)
+    return full.at[:, k, k].set(jnp.asarray(diagonal)[:, None])
+
+
+def simulate(
+    key: Array, theta: Mapping[str, Float[Array, "..."]], experiment: Experiment
+) -> Float[Array, "n_phi n_t n_t"]:
+    """A measured c2: the model with independent normal noise of standard deviation `theta["sigma"]`."""
+    mean = two_time(theta, experiment)
+    noisy = mean + theta["sigma"] * jax.random.normal(key, mean.shape, mean.dtype)
+    return to_matrix(noisy, theta["offset"] + theta["contrast"], experiment.t.shape[0])
+
+
+def _positive(x, floor):
+    """A smooth, rising, positive function that is x for x ≫ floor and floor²/(4·|x|) for −x ≫ floor.
+
+    Unlike a maximum it has a gradient on both sides, which tells a sampler the way back.
+    """
+    root = jnp.hypot(x, floor)
+    # (x + root)/2 cancels for negative x; the other form divides by almost 0 for positive x.
+    return jnp.where(x > 0, (x + root) / 2, floor**2 / (2 * (root + jnp.abs(x))))

@@ -1,0 +1,115 @@
+"""The fit of a measurement: NUTS in normalized space, and its result as ArviZ InferenceData."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import arviz as az
+import jax
+import numpy as np
+from numpyro.infer import MCMC, NUTS, init_to_uniform
+from xarray import Dataset
+
+from scalejax.numpyro import init_to_original
+from scalejax.scaling import Scaling
+from scalejax.space import ParameterSpace
+from scalejax.xpcs.inputs import Measurement
+from scalejax.xpcs.model import model
+
+R_HAT_LIMIT = 1.01  # Vehtari et al. 2021, doi:10.1214/20-BA1221
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How long and how to sample."""
+
+    chains: int = 4
+    warmup: int = 1000
+    samples: int = 1000
+    target_accept: float = 0.9
+    seed: int = 0
+    progress: bool = False
+
+
+def fit(
+    measurement: Measurement, scaling: Scaling, space: ParameterSpace, sampling: Sampling
+) -> az.InferenceData:
+    """The posterior of every parameter of `space` in physical units, and of `theta_z`.
+
+    Chains start at the initial values of the space, or, if it has none, at random points of
+    normalized space. They run side by side where there is a device for each.
+    """
+    start = init_to_original("theta", scaling, space.initial) if space.initial else init_to_uniform
+    parallel = jax.local_device_count() >= sampling.chains > 1
+    mcmc = MCMC(
+        NUTS(
+            model,
+            dense_mass=True,
+            target_accept_prob=sampling.target_accept,
+            init_strategy=start,
+        ),
+        num_warmup=sampling.warmup,
+        num_samples=sampling.samples,
+        num_chains=sampling.chains,
+        chain_method="parallel" if parallel else "vectorized",
+        progress_bar=sampling.progress,
+    )
+    mcmc.run(
+        jax.random.key(sampling.seed),
+        scaling,
+        measurement.experiment,
+        measurement.c2,
+        extra_fields=("num_steps", "energy", "diverging"),
+    )
+    dims = {group.name: [group.dim] for group in scaling.groups if group.dim is not None}
+    return az.from_numpyro(
+        mcmc,
+        log_likelihood=False,
+        dims={**dims, "theta_z": ["parameter"], "c2": ["phi", "pair"]},
+        coords={"phi": np.asarray(measurement.experiment.phi), "parameter": scaling.flat_names},
+    )
+
+
+def summary(result: az.InferenceData, space: ParameterSpace) -> Dataset:
+    """Mean, sd, 5 % and 95 % quantiles, effective sample size and R-hat, along `statistic`.
+
+    A pinned parameter has no R-hat (nan).
+    """
+    posterior = result["posterior"][list(space)]
+    quantiles = posterior.quantile([0.05, 0.95], dim=("chain", "draw"))
+    parts = {
+        "mean": posterior.mean(("chain", "draw")),
+        "sd": posterior.std(("chain", "draw"), ddof=1),
+        "5 %": quantiles.isel(quantile=0, drop=True),
+        "95 %": quantiles.isel(quantile=1, drop=True),
+        "ESS": az.ess(posterior),
+        "R-hat": az.rhat(posterior),
+    }
+    import xarray
+
+    table = xarray.concat(parts.values(), dim="statistic").assign_coords(statistic=list(parts))
+    free = [name for name in space if not space[name].pinned]
+    for name in set(space) - set(free):
+        table[name] = table[name].where(~table["statistic"].isin(["ESS", "R-hat"]))
+    return table
+
+
+def concerns(result: az.InferenceData, table: Dataset) -> list[str]:
+    """What speaks against trusting the posterior, in words; nothing if it has converged."""
+    found = []
+    diverging = result["sample_stats"]["diverging"]
+    if count := int(diverging.sum()):
+        found.append(
+            f"{count} of {diverging.size} draws diverged: the sampler could not follow the "
+            "posterior there, and the draws may leave parts of it out"
+        )
+    worst = {name: float(table[name].sel(statistic="R-hat").max()) for name in table.data_vars}
+    if high := [name for name, value in worst.items() if value > R_HAT_LIMIT]:
+        name = max(high, key=lambda n: worst[n])
+        found.append(
+            f"R-hat exceeds {R_HAT_LIMIT} for {', '.join(high)} (worst: {name}, {worst[name]:.3f}): "
+            "the chains do not agree yet; sample longer"
+        )
+    if result["posterior"].sizes["chain"] < 2:
+        found.append("one chain cannot show whether it has converged; run at least two")
+    return found

@@ -1,0 +1,28 @@
+"""The two-time correlation as a NumPyro model in normalized coordinates."""
+
+from __future__ import annotations
+
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from scalejax.numpyro import sample_scaled
+from scalejax.scaling import Scaling
+from scalejax.xpcs.correlation import Experiment, two_time
+
+
+def model(
+    scaling: Scaling,
+    experiment: Experiment,
+    c2: Float[Array, "n_phi n_pairs"] | None = None,
+    *,
+    prior_scale: float = 1.0,
+) -> None:
+    """c2 at the pairs t1 < t2 is normal about `two_time`, with a standard deviation to be found.
+
+    `scaling` is that of `parameters.for_mode`: one vector with every physical parameter and the
+    noise `sigma`. Sites: `theta_z` (P,), a deterministic one a group, and `c2`, observed if given.
+    """
+    theta = sample_scaled("theta", scaling, prior_scale=prior_scale)
+    mean = two_time(theta, experiment)
+    numpyro.sample("c2", dist.Normal(mean, theta["sigma"]).to_event(2), obs=c2)

@@ -1,0 +1,71 @@
+"""The parameters of the two-time correlation models: names, modes, units, defaults.
+
+The one place where they are listed. It knows nothing of Scalings, arrays or samplers.
+"""
+
+from __future__ import annotations
+
+import math
+from importlib import resources
+
+from scalejax.space import Parameter, ParameterSpace
+
+PER_ANGLE = ("contrast", "offset")
+"""One of each for every scattering angle: vectors along `phi`."""
+
+DIFFUSION = ("D0", "alpha", "D_offset")
+SHEAR = ("gamma_dot_t0", "beta", "gamma_dot_t_offset", "phi0")
+
+PHYSICAL = {"static": DIFFUSION, "laminar_flow": DIFFUSION + SHEAR}
+"""The physical parameters of each mode, in order."""
+
+UNITS = {
+    "contrast": "",
+    "offset": "",
+    "D0": "Å²/s",
+    "alpha": "",
+    "D_offset": "Å²/s",
+    "gamma_dot_t0": "s⁻¹",
+    "beta": "",
+    "gamma_dot_t_offset": "s⁻¹",
+    "phi0": "°",
+    "sigma": "",
+}
+
+NOISE = Parameter(0.0, math.inf, mu=math.log(0.01), sigma=1.0, family="LogNormal")
+"""The standard deviation of the noise on c2, where a space does not state its own `sigma`: 68 % of
+the prior lies between 0.0037 and 0.027."""
+
+
+def for_mode(space: ParameterSpace, mode: str) -> ParameterSpace:
+    """The part of a space that a mode's model needs, in the order of the model, with the noise.
+
+    **Raises** `ValueError` for a mode that there is not, and for a parameter that is missing or,
+    if it has one value an angle, not a vector along `phi`.
+
+    >>> list(for_mode(default_space("laminar_flow"), "static"))
+    ['contrast', 'offset', 'D0', 'alpha', 'D_offset', 'sigma']
+    """
+    if mode not in PHYSICAL:
+        raise ValueError(f"mode: expected one of {', '.join(PHYSICAL)}; got {mode!r}")
+    names = PER_ANGLE + PHYSICAL[mode]
+    if missing := [name for name in names if name not in space]:
+        raise ValueError(f"the {mode} model needs {', '.join(missing)}, which the space does not have")
+    for name in names:
+        expected = "phi" if name in PER_ANGLE else None
+        if space[name].dim != expected:
+            raise ValueError(f"parameter {name!r}: expected dim={expected!r}; got {space[name].dim!r}")
+    return ParameterSpace({name: space[name] for name in names}, sigma=space.get("sigma", NOISE))
+
+
+def default_config(mode: str) -> dict:
+    """The configuration that stands in where there is none, in homodyne's schema."""
+    import yaml
+
+    text = resources.files("scalejax.xpcs").joinpath(f"{mode}.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)
+
+
+def default_space(mode: str) -> ParameterSpace:
+    """The bounds and priors of `default_config(mode)`."""
+    return ParameterSpace.from_config(default_config(mode))
