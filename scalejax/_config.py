@@ -49,8 +49,8 @@ def read_parameters(config: Mapping[str, Any]) -> dict[str, Parameter]:
     _only(space, {"model", "bounds", "priors"}, "parameter_space")
     parameters: dict[str, Parameter] = {}
     entries = _list(space.get("bounds"), "parameter_space.bounds")
-    for i, entry in enumerate(entries):
-        entry = _mapping(entry, f"parameter_space.bounds[{i}]")
+    for i, item in enumerate(entries):
+        entry = _mapping(item, f"parameter_space.bounds[{i}]")
         name = entry.get("name")
         if not isinstance(name, str) or not name:
             raise ValueError(f"parameter_space.bounds[{i}]: name must be a string; got {name!r}")
@@ -105,7 +105,7 @@ def _with_initial(
             raise ValueError(
                 f"initial_parameters: {len(names)} parameter_names but {len(values)} values"
             )
-        for name, value in zip(names, values):
+        for name, value in zip(names, values, strict=True):
             where = f"initial_parameters.values: {name!r}"
             result[name] = replace(_known(result, name, where), initial=_number(value, where))
     per_angle = _mapping(
@@ -126,9 +126,7 @@ def _pinned(
     parameters: Mapping[str, Parameter], initial: Mapping[str, Any]
 ) -> dict[str, Parameter]:
     result = dict(parameters)
-    fixed = _mapping(
-        initial.get("fixed_parameters") or {}, "initial_parameters.fixed_parameters"
-    )
+    fixed = _mapping(initial.get("fixed_parameters") or {}, "initial_parameters.fixed_parameters")
     values = {
         name: _number(value, f"initial_parameters.fixed_parameters.{name}")
         for name, value in fixed.items()

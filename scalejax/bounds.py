@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import Array, ArrayLike, Float
 
 KINDS = ("interval", "lower", "upper", "unbounded", "pinned")
 
@@ -40,8 +40,9 @@ _TANH_FRACTION = {
 }
 
 
-def kind_masks(low: Float[ArrayLike, "..."], high: Float[ArrayLike, "..."]) -> dict[str, Any]:
-    """Where each of `KINDS` applies: a boolean array a kind, of the broadcast shape of the bounds.
+def kind_masks(low: Any, high: Any) -> dict[str, Any]:
+    """Where each of `KINDS` applies: a boolean array a kind, of the shape
+    of the bounds, by NumPy or JAX as they are.
 
     >>> masks = kind_masks(jnp.array([0.0, 0.0, 2.0]), jnp.array([1.0, jnp.inf, 2.0]))
     >>> [str(kind) for kind in masks if masks[kind].any()]
@@ -96,29 +97,34 @@ def inverse(
     where there is only one bound), so that z is finite; one strictly inside is taken as it is.
     A pinned element gives 0.
 
-    >>> print(inverse(jnp.array([0.5, 1.0, 7.0]), 0.5, 0.25, 0.0, 1.0))
-    [ 0.       14.508656 14.508656]
+    >>> print(inverse(jnp.array([0.5, 1.0, 7.0]), 0.5, 0.25, 0.0, 1.0).round())
+    [ 0. 15. 15.]
     """
     return _by_kind(_INVERSE, theta, center, scale, low, high, kinds)
 
 
-def _by_kind(table, value, center, scale, low, high, kinds):
+def _by_kind(table, value, center, scale, low, high, kinds) -> Any:
     value, center, scale, low, high = _promote(value, center, scale, low, high)
-    if len(kinds) == 1:
-        return table[kinds[0]](value, center, scale, low, high)
+    first, *others = kinds
+    if not others:
+        return table[first](value, center, scale, low, high)
     masks = kind_masks(low, high)
-    result = None
-    for kind in kinds:
-        mask = masks[kind]
+
+    def apply(kind):
         # Elements of another kind get harmless numbers before the map, not only a `where` after
         # it: an inf or NaN that is selected away still poisons the gradient.
-        safe = (jnp.where(mask, a, s) for a, s in zip((center, scale, low, high), _SAFE[kind]))
-        out = table[kind](value, *safe)
-        result = out if result is None else jax.tree.map(lambda o, r: jnp.where(mask, o, r), out, result)
+        mask, arrays = masks[kind], (center, scale, low, high)
+        safe = (jnp.where(mask, a, s) for a, s in zip(arrays, _SAFE[kind], strict=True))
+        return table[kind](value, *safe)
+
+    result = apply(first)
+    for kind in others:
+        select = partial(jnp.where, masks[kind])
+        result = jax.tree.map(select, apply(kind), result)
     return result
 
 
-def _promote(*arrays: ArrayLike) -> tuple[Array, ...]:
+def _promote(*arrays: ArrayLike) -> tuple[Array, "..."]:
     dtype = jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
     return tuple(jnp.asarray(a, dtype) for a in arrays)
 
@@ -182,7 +188,7 @@ def _logistic_between_jvp(primals, tangents):
         parts.append(jax.nn.sigmoid(-x) * dlow)
     if not isinstance(dhigh, SymbolicZero):
         parts.append(jax.nn.sigmoid(x) * dhigh)
-    return theta, sum(parts) if parts else jnp.zeros_like(theta)
+    return theta, sum(parts, jnp.zeros_like(theta))
 
 
 _logistic_between.defjvp(_logistic_between_jvp, symbolic_zeros=True)
@@ -228,7 +234,8 @@ def _lower(z, center, scale, low, high):
     del high
     reach = center - low
     rate = scale / reach
-    return _above(low, _exponential(z, rate, reach)), jnp.log(scale) + _finite(rate * z)
+    distance = _exponential(z, rate, reach)
+    return _above(low, distance, center, rate * z), jnp.log(scale) + _finite(rate * z)
 
 
 def _lower_inverse(theta, center, scale, low, high):
@@ -261,7 +268,7 @@ def _unbounded_inverse(theta, center, scale, low, high):
 
 def _pinned(z, center, scale, low, high):
     del center, scale, high
-    zero = jnp.where(z != z, z, 0)
+    zero = jnp.where(jnp.isnan(z), z, 0)
     return low + zero, zero
 
 
@@ -269,10 +276,20 @@ def _pinned_inverse(theta, center, scale, low, high):
     return jnp.zeros(jnp.broadcast_shapes(*map(jnp.shape, (theta, low))), theta.dtype)
 
 
-_FORWARD = dict(zip(KINDS, (_interval, _lower, _upper, _unbounded, _pinned)))
-_INVERSE = dict(
-    zip(KINDS, (_interval_inverse, _lower_inverse, _upper_inverse, _unbounded_inverse, _pinned_inverse))
-)
+_FORWARD = {
+    "interval": _interval,
+    "lower": _lower,
+    "upper": _upper,
+    "unbounded": _unbounded,
+    "pinned": _pinned,
+}
+_INVERSE = {
+    "interval": _interval_inverse,
+    "lower": _lower_inverse,
+    "upper": _upper_inverse,
+    "unbounded": _unbounded_inverse,
+    "pinned": _pinned_inverse,
+}
 # center, scale, low, high for elements to which a kind's map does not apply.
 _SAFE = {
     "interval": (0.0, 1.0, -1.0, 1.0),
@@ -295,7 +312,7 @@ def _horner(coefficients, x):
 
 def _log_ratio(a, b, excess):
     """log(a/b) for positive a and b, given excess = a − b to full relative precision."""
-    above = excess > 0
+    above = excess >= 0
     top, bottom = jnp.where(above, excess, -excess), jnp.where(above, b, a)
     # The ratio itself may overflow. Where it would, 1 is nothing beside it, scaled down or not.
     exponent = jnp.finfo(top.dtype).maxexp
@@ -325,14 +342,22 @@ def _at_least(step, distance):
 
 
 @jax.custom_jvp
-def _above(low, distance):
-    """low + distance, strictly above `low` and finite."""
-    return _finite(low + _at_least(_inward_step(low), distance))
+def _above(low, distance, center, exponent):
+    """low + distance, strictly above `low` and finite, where distance = (center − low)·exp(exponent).
+
+    Where the center is nearer than the bound the sum is taken from there, lest it cancel.
+    """
+    central = exponent > -0.6931  # −log 2
+    small = jnp.where(central & (exponent < 1), exponent, 0)
+    rise = jnp.where(exponent < 1, (center - low) * jnp.expm1(small), distance - (center - low))
+    theta = jnp.where(central, center + rise, low + _at_least(_inward_step(low), distance))
+    return _finite(theta)
 
 
 @_above.defjvp
 def _above_jvp(primals, tangents):
-    return _above(*primals), sum(tangents)
+    dlow, ddistance, _, _ = tangents  # the other two only say the same more precisely
+    return _above(*primals), dlow + ddistance
 
 
 @jax.custom_jvp
@@ -349,7 +374,7 @@ def _finite_jvp(primals, tangents):
 
 @jax.custom_jvp
 def _exponential(z, rate, amplitude):
-    """amplitude·exp(rate·z), no larger than the largest finite number, nor is any derivative in z."""
+    """amplitude·exp(rate·z); neither it nor any derivative in z exceeds the largest number."""
     # Half the exponent twice: the product is there whenever it can be held, though exp may not be.
     root = jnp.exp(rate * z / 2)
     return _finite((amplitude * root) * root)
@@ -366,7 +391,7 @@ def _exponential_jvp(primals, tangents):
         parts.append(_finite(z * value) * drate)
     if not isinstance(damplitude, SymbolicZero):
         parts.append(_exponential(z, rate, jnp.ones_like(amplitude)) * damplitude)
-    return value, sum(parts) if parts else jnp.zeros_like(value)
+    return value, sum(parts, jnp.zeros_like(value))
 
 
 _exponential.defjvp(_exponential_jvp, symbolic_zeros=True)

@@ -1,10 +1,10 @@
-"""The command line: `scalejax fit`. It reads, runs, prints and writes, and computes nothing itself."""
+"""The command line: `scalejax fit`. It reads, runs, prints and writes; it computes nothing."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -22,9 +22,6 @@ from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL, default_config, for_mo
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
-Mode = StrEnum("Mode", {name: name for name in PHYSICAL})
-Rule = StrEnum("Rule", {name: name for name in RULES})
-
 
 @app.callback()
 def main() -> None:
@@ -41,19 +38,28 @@ def fit(
         typer.Option(help="An .npz file with c2 (n_phi, n_t, n_t), phi, t, q and gap."),
     ] = None,
     mode: Annotated[
-        Mode | None, typer.Option(help="The model; by default the configuration's, or static.")
+        str | None,
+        typer.Option(
+            metavar="|".join(PHYSICAL), help="The model; by default the configuration's, or static."
+        ),
     ] = None,
     n_phi: Annotated[
         int | None, typer.Option(min=1, help="How many angles to simulate, or to expect.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="A directory for the results.")] = Path("scalejax-fit"),
-    rule: Annotated[Rule, typer.Option(help="How center and scale are chosen.")] = Rule["matched"],
+    output: Annotated[Path, typer.Option(help="A directory for the results.")] = Path(
+        "scalejax-fit"
+    ),
+    rule: Annotated[
+        str, typer.Option(metavar="|".join(RULES), help="How center and scale are chosen.")
+    ] = RULES[0],
     chains: Annotated[int, typer.Option(min=1)] = 4,
     warmup: Annotated[int, typer.Option(min=1, help="Draws to adapt on, for each chain.")] = 1000,
     samples: Annotated[int, typer.Option(min=4, help="Draws to keep, for each chain.")] = 1000,
     target_accept: Annotated[float, typer.Option(min=0.5, max=0.999)] = 0.9,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampler, and of a simulation.")] = 0,
-    float32: Annotated[bool, typer.Option("--float32", help="Compute in single precision.")] = False,
+    float32: Annotated[
+        bool, typer.Option("--float32", help="Compute in single precision.")
+    ] = False,
     progress: Annotated[
         bool | None, typer.Option(help="A progress bar; by default where there is a terminal.")
     ] = None,
@@ -65,35 +71,15 @@ def fit(
     with one line and status 2.
     """
     jax.config.update("jax_enable_x64", not float32)
-    try:
+    with contextlib.suppress(RuntimeError):  # where JAX is running already, as it is under test
         # One CPU device a chain, so that chains run side by side.
         jax.config.update("jax_num_cpu_devices", chains)
-    except RuntimeError:
-        pass  # JAX is running already, as it is under test; then chains are vectorized
 
     from scalejax.xpcs.fit import Sampling
-    from scalejax.xpcs.inputs import read_measurement, simulate_measurement
 
     try:
-        settings = default_config(mode or "static") if config is None else load_config(config)
-        chosen = str(mode or settings.get("analysis_mode") or "static")
-        space = for_mode(ParameterSpace.from_config(settings), chosen)
-        _make_directory(output)
-        if data is None:
-            measurement = simulate_measurement(settings, space, chosen, n_phi, seed)
-        else:
-            measurement = read_measurement(data)
-        found = measurement.experiment.phi.size
-        if n_phi is not None and n_phi != found:
-            raise ValueError(f"{data}: expected {n_phi} angles, as --n-phi says; got {found} in phi")
-        for name in PER_ANGLE:
-            start = space[name].initial
-            if isinstance(start, tuple) and len(start) != found:
-                raise ValueError(
-                    f"initial_parameters.per_angle_scaling.{name}: expected {found} values, one an "
-                    f"angle; got {len(start)}"
-                )
-        scaling = Scaling.from_space(space, {"phi": found}, rule)
+        mode, space, measurement = _inputs(config, data, mode, n_phi, output, seed)
+        scaling = Scaling.from_space(space, {"phi": measurement.experiment.phi.size}, rule)
     except (ValueError, ImportError, OSError) as error:
         typer.echo(f"scalejax fit: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(2) from None
@@ -106,7 +92,35 @@ def fit(
         seed=seed,
         progress=sys.stderr.isatty() if progress is None else progress,
     )
-    _run(measurement, scaling, space, sampling, chosen, rule, output)
+    _run(measurement, scaling, space, sampling, mode, rule, output)
+
+
+def _inputs(config, data, mode, n_phi, output, seed):
+    """Mode, space and measurement; everything is read and checked before anything is computed."""
+    from scalejax.xpcs.inputs import read_measurement, simulate_measurement
+
+    settings = load_config(config) if config is not None else None
+    chosen = str(mode or (settings or {}).get("analysis_mode") or "static")
+    if chosen not in PHYSICAL:
+        raise ValueError(f"mode: expected one of {', '.join(PHYSICAL)}; got {chosen!r}")
+    if settings is None:
+        settings = default_config(chosen)
+    space = for_mode(ParameterSpace.from_config(settings), chosen)
+    measurement = None if data is None else read_measurement(data)
+    _make_directory(output)
+    if measurement is None:
+        measurement = simulate_measurement(settings, space, chosen, n_phi, seed)
+    found = measurement.experiment.phi.size
+    if n_phi is not None and n_phi != found:
+        raise ValueError(f"{data}: expected {n_phi} angles, as --n-phi says; got {found} in phi")
+    for name in PER_ANGLE:
+        start = space[name].initial
+        if isinstance(start, tuple) and len(start) != found:
+            raise ValueError(
+                f"initial_parameters.per_angle_scaling.{name}: expected {found} values, one an "
+                f"angle; got {len(start)}"
+            )
+    return chosen, space, measurement
 
 
 def _run(measurement, scaling, space, sampling, mode, rule, output) -> None:
@@ -125,9 +139,7 @@ def _run(measurement, scaling, space, sampling, mode, rule, output) -> None:
         f"{sampling.warmup} + {sampling.samples} draws"
     )
     result = fit(measurement, scaling, space, sampling)
-    result.attrs.update(
-        scalejax_version=__version__, mode=mode, rule=str(rule), seed=sampling.seed
-    )
+    result.attrs.update(scalejax_version=__version__, mode=mode, rule=str(rule), seed=sampling.seed)
     result.to_netcdf(str(output / ".posterior.nc.part"))
     (output / ".posterior.nc.part").replace(output / "posterior.nc")
 

@@ -16,6 +16,7 @@ from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL
 
 logger = logging.getLogger(__name__)
 
+
 class SupportsBoundsAndPriors(Protocol):
     """What `compute_scaling_factors` asks of a parameter space."""
 
@@ -31,7 +32,7 @@ class SupportsBoundsAndPriors(Protocol):
 def compute_scaling_factors(
     parameter_space: SupportsBoundsAndPriors, n_phi: int, analysis_mode: str
 ) -> Scaling:
-    """One Scaling under the homodyne rule: contrast (n_phi), offset (n_phi), then the physical ones.
+    """One Scaling under the homodyne rule: contrast (n_phi), offset (n_phi), then the physical.
 
     A physical parameter that the space does not have is skipped with a warning. Where there is no
     prior, the midpoint and a quarter of the range stand in.
@@ -41,7 +42,8 @@ def compute_scaling_factors(
 
     >>> from scalejax import Parameter, ParameterSpace
     >>> space = ParameterSpace(contrast=Parameter(0, 1), offset=Parameter(0.5, 1.5),
-    ...     D0=Parameter(100, 1e5, 1000, 1000), alpha=Parameter(-2, 2), D_offset=Parameter(-1e5, 1e5))
+    ...                        D0=Parameter(100, 1e5, mu=1000, sigma=1000),
+    ...                        alpha=Parameter(-2, 2), D_offset=Parameter(-1e5, 1e5))
     >>> scaling = compute_scaling_factors(space, 3, "static")
     >>> len(scaling), float(scaling["D0"].scale[0])
     (9, 9990.0)
@@ -75,10 +77,10 @@ def compute_scaling_factors(
 
 
 def log_scaling_factors(scaling: Scaling) -> None:
-    """Log a Scaling through the standard `logging`: a headline (INFO), then each parameter (DEBUG)."""
+    """Log a Scaling through `logging`: a headline (INFO), then each parameter (DEBUG)."""
     logger.info("scaling of %d parameters: %s", len(scaling), ", ".join(scaling.names))
     arrays = (np.asarray(a) for a in (scaling.center, scaling.scale, scaling.low, scaling.high))
-    for name, center, scale, low, high in zip(scaling.flat_names, *arrays):
+    for name, center, scale, low, high in zip(scaling.flat_names, *arrays, strict=True):
         logger.debug(
             "  %s: center=%.4g, scale=%.4g, bounds=[%.4g, %.4g]", name, center, scale, low, high
         )

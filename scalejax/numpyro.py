@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 from numpyro.infer import init_to_uniform, init_to_value
 
@@ -32,6 +32,7 @@ def sample_scaled(
 
     **Raises** `ValueError` for a prior_scale that is not positive.
 
+    >>> import jax
     >>> from numpyro.handlers import seed
     >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
     >>> theta = seed(sample_scaled, jax.random.key(0))("theta", scaling)
@@ -40,7 +41,7 @@ def sample_scaled(
     """
     z = numpyro.sample(f"{name}_z", _normal(prior_scale, (len(scaling),)).to_event(1))
     groups = scaling.unpack(scaling.to_original(z))
-    return {group: numpyro.deterministic(group, value) for group, value in groups.items()}
+    return {group: _deterministic(group, value) for group, value in groups.items()}
 
 
 def sample_scaled_parameter(
@@ -63,8 +64,8 @@ def sample_scaled_parameter(
     """
     if len(scaling.groups) != 1:
         raise ValueError(
-            f"sample_scaled_parameter: {name!r} needs the Scaling of one group, as scaling[{name!r}]; "
-            f"got one of {', '.join(scaling.names)}"
+            f"sample_scaled_parameter: {name!r} needs the Scaling of one group, as "
+            f"scaling[{name!r}]; got one of {', '.join(scaling.names)}"
         )
     (group,) = scaling.groups
     shape = () if group.size is None else (group.size,)
@@ -76,22 +77,26 @@ def sample_scaled_parameter(
                 f"sample_scaled_parameter: initial_z of {name!r} must be a scalar or have shape "
                 f"{shape}; got {initial_z.shape}"
             )
-        if not isinstance(initial_z, jax.core.Tracer) and not np.isfinite(initial_z).all():
+        if not isinstance(initial_z, Tracer) and not np.isfinite(initial_z).all():
             raise ValueError(
                 f"sample_scaled_parameter: initial_z of {name!r} must be finite; got {initial_z}"
             )
         infer[_INITIAL_Z] = jnp.broadcast_to(initial_z, shape)
-    z = numpyro.sample(f"{name}_z", _normal(prior_scale, shape).to_event(), infer=infer)
+    z = jnp.asarray(
+        numpyro.sample(f"{name}_z", _normal(prior_scale, shape).to_event(), infer=infer)
+    )
     theta = scaling.to_original(z if shape else z[..., None])
-    return numpyro.deterministic(name, scaling.unpack(theta)[group.name])
+    return _deterministic(name, scaling.unpack(theta)[group.name])
 
 
 def init_to_initial_z(site: dict | None = None) -> Any:
-    """A NumPyro init strategy: each site at the `initial_z` it was given, others by init_to_uniform.
+    """A NumPyro init strategy: a site at the `initial_z` it was given, or by init_to_uniform.
 
+    >>> import jax
     >>> from numpyro.infer import NUTS
-    >>> kernel = NUTS(lambda: sample_scaled_parameter("a", Scaling(0.0, 1.0, -5.0, 5.0,
-    ...     groups={"a": None}), initial_z=0.5), init_strategy=init_to_initial_z)
+    >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": None})
+    >>> kernel = NUTS(lambda: sample_scaled_parameter("a", scaling, initial_z=0.5),
+    ...               init_strategy=init_to_initial_z)
     >>> float(kernel.init(jax.random.key(0), 1, None, (), {}).z["a_z"])
     0.5
     """
@@ -102,9 +107,7 @@ def init_to_initial_z(site: dict | None = None) -> Any:
     return init_to_uniform(site)
 
 
-def init_to_original(
-    name: str, scaling: Scaling, values: Mapping[str, Float[ArrayLike, "..."]]
-) -> Callable[..., Any]:
+def init_to_original(name: str, scaling: Scaling, values: Mapping[str, Any]) -> Callable[..., Any]:
     """A NumPyro init strategy: start `sample_scaled(name, scaling)` at values in physical units.
 
     `values` has a number, or one for each element, for any of the groups; the others start at
@@ -143,14 +146,19 @@ def init_to_original(
         start[group.name] = part.unpack(part.to_normalized(jnp.broadcast_to(theta, (len(part),))))[
             group.name
         ]
-    return init_to_value(values={f"{name}_z": scaling.pack(start)})
+    strategy: Any = init_to_value(values={f"{name}_z": scaling.pack(start)})
+    return strategy
 
 
 # The key under which a site carries its start, for `init_to_initial_z` to find.
 _INITIAL_Z = "scalejax_initial_z"
 
 
+def _deterministic(name: str, value: Array) -> Array:
+    return cast(Array, numpyro.deterministic(name, value))
+
+
 def _normal(prior_scale: float, shape: tuple[int, ...]) -> dist.Distribution:
-    if not isinstance(prior_scale, jax.core.Tracer) and not prior_scale > 0:
+    if not isinstance(prior_scale, Tracer) and not prior_scale > 0:
         raise ValueError(f"prior_scale must be positive; got {prior_scale}")
     return dist.Normal(0.0, prior_scale).expand(shape)

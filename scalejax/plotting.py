@@ -26,21 +26,22 @@ def fit(result: az.InferenceData, measurement: Measurement, *, most: int = 3) ->
     A row an angle, for no more than `most` angles spread over those measured.
     """
     experiment, t = measurement.experiment, np.asarray(measurement.experiment.t)
-    mean = {k: v.values for k, v in result["posterior"].mean(("chain", "draw")).items()}
+    mean = {str(k): v.values for k, v in result["posterior"].mean(("chain", "draw")).items()}
     model = np.asarray(two_time(mean, experiment))
     n_phi = len(model)
     rows = np.unique(np.linspace(0, n_phi - 1, min(most, n_phi)).round().astype(int))
     figure = Figure(figsize=(10.5, 3.1 * len(rows) + 0.4), layout="constrained")
     axes = figure.subplots(len(rows), 3, squeeze=False, sharex=True, sharey=True)
     blank = np.full(n_phi, np.nan)
+    residual = (measurement.c2 - model) / mean["sigma"]
     panels = {
         "measured": to_matrix(measurement.c2, blank, t.size),
         "model at posterior mean": to_matrix(model, blank, t.size),
-        "(measured − model) / σ": to_matrix((measurement.c2 - model) / mean["sigma"], blank, t.size),
+        "(measured − model) / σ": to_matrix(residual, blank, t.size),
     }
-    for row, i in zip(axes, rows):
+    for row, i in zip(axes, rows, strict=True):
         shared = np.nanpercentile(np.stack([p[i] for p in list(panels.values())[:2]]), [0.5, 99.5])
-        for axis, (title, panel) in zip(row, panels.items()):
+        for axis, (title, panel) in zip(row, panels.items(), strict=True):
             difference = title.startswith("(")
             low, high = (-4, 4) if difference else shared
             image = axis.imshow(
@@ -80,7 +81,7 @@ def marginals(
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes[len(groups) :]:
         axis.set_axis_off()
-    for group, axis in zip(groups, axes):
+    for group, axis in zip(groups, axes[: len(groups)], strict=True):
         draws = result["posterior"][group.name]
         true = None if truth is None else np.atleast_1d(truth[group.name])
         label = group.name + (f" ({space[group.name].unit})" if space[group.name].unit else "")
@@ -92,9 +93,10 @@ def marginals(
             axis.set_ylabel(label)
     handles = {}
     for axis in figure.axes:
-        handles |= dict(zip(*reversed(axis.get_legend_handles_labels())))
+        found, labels = axis.get_legend_handles_labels()
+        handles |= dict(zip(labels, found, strict=True))
     figure.legend(
-        handles.values(), handles.keys(), loc="outside upper right", ncols=3, frameon=False
+        handles.values(), handles.keys(), loc="outside upper right", ncols=4, frameon=False
     )
     return figure
 

@@ -80,7 +80,7 @@ class ParameterSpace(Mapping[str, Parameter]):
     family that is none of `FAMILIES`, mu without sigma, sigma ≤ 0, and a prior that its bounds
     make impossible.
 
-    >>> space = ParameterSpace(D0=Parameter(100, 1e5, 1000, 1000), alpha=Parameter(-2, 2, -1.2, 0.3))
+    >>> space = ParameterSpace(D0=Parameter(100, 1e5, 1000, 1000), alpha=Parameter(-2, 2))
     >>> list(space), space.get_bounds("alpha")
     (['D0', 'alpha'], (-2.0, 2.0))
     """
@@ -153,55 +153,86 @@ class ParameterSpace(Mapping[str, Parameter]):
         return cls(read_parameters(config))
 
 
-def _checked(name: str, p: Parameter) -> Parameter:
-    """`p` with plain floats, or a ValueError that names the parameter."""
+def _checked(name: str, parameter: Parameter) -> Parameter:
+    """The parameter with plain floats, or a ValueError that names it."""
+    if not isinstance(parameter, Parameter):
+        raise ValueError(f"parameter {name!r}: expected a Parameter; got {parameter!r}")
+    p = replace(
+        parameter,
+        **{
+            field: _float(name, field, value)
+            for field in ("low", "high", "mu", "sigma", "prior_low", "prior_high")
+            if (value := getattr(parameter, field)) is not None
+        },
+    )
+    _require(
+        name,
+        p.low <= p.high and p.low < math.inf and p.high > -math.inf,
+        "low must not exceed high",
+        f"low = {p.low}, high = {p.high}",
+    )
+    values = p.initial if isinstance(p.initial, tuple) else (p.initial,)
+    _require(
+        name,
+        p.dim is not None or not isinstance(p.initial, tuple),
+        "a scalar parameter starts at one value",
+        f"initial = {p.initial}",
+    )
+    for value in () if p.initial is None else values:
+        _require(
+            name,
+            p.low <= _float(name, "initial", value) <= p.high,
+            f"initial must be within [{p.low}, {p.high}]",
+            f"initial = {value}",
+        )
+    _check_prior(name, p)
+    return p
 
-    def fail(expected: str, got: str):
+
+def _check_prior(name: str, p: Parameter) -> None:
+    mu, sigma = p.mu, p.sigma
+    _require(
+        name, p.family in FAMILIES, f"family must be one of {', '.join(FAMILIES)}", repr(p.family)
+    )
+    _require(
+        name,
+        (mu is None) == (sigma is None),
+        "a prior needs both mu and sigma",
+        f"mu = {mu}, sigma = {sigma}",
+    )
+    if mu is not None and sigma is not None:
+        _require(name, math.isfinite(mu), "mu must be finite", f"mu = {mu}")
+        _require(
+            name, 0 < sigma < math.inf, "sigma must be positive and finite", f"sigma = {sigma}"
+        )
+    if (prior := p.prior) is None:
+        return
+    low, high = prior.low, prior.high
+    where = f"({low}, {high})"
+    _require(name, low < high, "the prior must have room within the bounds", where)
+    if p.family in ("Uniform", "BetaScaled"):
+        finite = math.isfinite(high - low)
+        _require(name, finite, f"a {p.family} prior needs finite bounds", where)
+    if p.family == "BetaScaled" and mu is not None and sigma is not None:
+        inside = low < mu < high
+        _require(name, inside, f"a BetaScaled prior needs mu inside {where}", f"mu = {mu}")
+        _require(
+            name,
+            sigma**2 < (mu - low) * (high - mu),
+            f"no beta distribution on {where} with mean {mu} is so wide",
+            f"sigma = {sigma}",
+        )
+
+
+def _require(name: str, condition: bool, expected: str, got: str) -> None:
+    if not condition:
         raise ValueError(f"parameter {name!r}: {expected}; got {got}")
 
-    if not isinstance(p, Parameter):
-        fail("expected a Parameter", repr(p))
-    numbers = {}
-    for field in ("low", "high", "mu", "sigma", "prior_low", "prior_high"):
-        value = getattr(p, field)
-        if value is not None:
-            try:
-                numbers[field] = float(value)
-            except (TypeError, ValueError):
-                fail(f"{field} must be a number", repr(value))
-            if math.isnan(numbers[field]):
-                fail(f"{field} must be a number", "nan")
-    p = replace(p, **numbers)
-    if p.low > p.high or p.low == math.inf or p.high == -math.inf:
-        fail("low must not exceed high", f"low = {p.low}, high = {p.high}")
-    if p.family not in FAMILIES:
-        fail(f"family must be one of {', '.join(FAMILIES)}", repr(p.family))
-    if (p.mu is None) != (p.sigma is None):
-        fail("a prior needs both mu and sigma", f"mu = {p.mu}, sigma = {p.sigma}")
-    if p.mu is not None and not math.isfinite(p.mu):
-        fail("mu must be finite", f"mu = {p.mu}")
-    if p.sigma is not None and not 0 < p.sigma < math.inf:
-        fail("sigma must be positive and finite", f"sigma = {p.sigma}")
-    if p.initial is not None:
-        values = p.initial if isinstance(p.initial, tuple) else (p.initial,)
-        if p.dim is None and isinstance(p.initial, tuple):
-            fail("a scalar parameter starts at one value", f"initial = {p.initial}")
-        for value in values:
-            if not (isinstance(value, (int, float)) and p.low <= value <= p.high):
-                fail(f"initial must be within [{p.low}, {p.high}]", f"initial = {value}")
-    if (prior := p.prior) is not None:
-        where = f"({prior.low}, {prior.high})"
-        if not prior.low < prior.high:
-            fail("the prior must have room within the bounds", where)
-        if p.family in ("Uniform", "BetaScaled") and not math.isfinite(prior.high - prior.low):
-            fail(f"a {p.family} prior needs finite bounds", where)
-        if p.family == "BetaScaled":
-            assert prior.mu is not None and prior.sigma is not None
-            if not prior.low < prior.mu < prior.high:
-                fail(f"a BetaScaled prior needs mu inside {where}", f"mu = {prior.mu}")
-            if prior.sigma**2 >= (prior.mu - prior.low) * (prior.high - prior.mu):
-                fail(
-                    f"no beta distribution on {where} with mean {prior.mu} is so wide",
-                    f"sigma = {prior.sigma}",
-                )
-    return p
+
+def _float(name: str, field: str, value: object) -> float:
+    try:
+        number = float(value)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):
+        number = math.nan
+    _require(name, not math.isnan(number), f"{field} must be a number", repr(value))
+    return number

@@ -20,7 +20,7 @@ SHEAR_FLOOR = 1e-8
 
 
 class Experiment(eqx.Module):
-    """What is known of a measurement: frame times `t` (s), angles `phi` (°), `q` (1/Å), `gap` (Å)."""
+    """How a measurement was made: frame times `t` (s), angles `phi` (°), `q` (1/Å), `gap` (Å)."""
 
     t: Float[Array, " n_t"] = eqx.field(converter=jnp.asarray)
     phi: Float[Array, " n_phi"] = eqx.field(converter=jnp.asarray)
@@ -55,7 +55,7 @@ def power_law_integral(
 
 
 def two_time(
-    theta: Mapping[str, Float[Array, "..."]], experiment: Experiment
+    theta: Mapping[str, Float[ArrayLike, "..."]], experiment: Experiment
 ) -> Float[Array, "n_phi n_pairs"]:
     """c2 at the pairs of frames t1 < t2 (see `Experiment.pairs`), for each angle.
 
@@ -71,6 +71,7 @@ def two_time(
     >>> print(two_time(theta, experiment))
     [[1.2 1.2 1.2]]
     """
+    theta = {name: jnp.asarray(value) for name, value in theta.items()}
     i, j = experiment.pairs
     t, q = experiment.t, experiment.q
     diffusion = power_law_integral(
@@ -106,16 +107,17 @@ def to_matrix(
 
 
 def simulate(
-    key: Array, theta: Mapping[str, Float[Array, "..."]], experiment: Experiment
+    key: Array, theta: Mapping[str, Float[ArrayLike, "..."]], experiment: Experiment
 ) -> Float[Array, "n_phi n_t n_t"]:
-    """A measured c2: the model with independent normal noise of standard deviation `theta["sigma"]`."""
+    """A measured c2: the model with independent normal noise of sd `theta["sigma"]`."""
+    theta = {name: jnp.asarray(value) for name, value in theta.items()}
     mean = two_time(theta, experiment)
     noisy = mean + theta["sigma"] * jax.random.normal(key, mean.shape, mean.dtype)
     return to_matrix(noisy, theta["offset"] + theta["contrast"], experiment.t.shape[0])
 
 
 def _positive(x, floor):
-    """A smooth, rising, positive function that is x for x ≫ floor and floor²/(4·|x|) for −x ≫ floor.
+    """A smooth, rising, positive function: x for x ≫ floor and floor²/(4·|x|) for −x ≫ floor.
 
     Unlike a maximum it has a gradient on both sides, which tells a sampler the way back.
     """

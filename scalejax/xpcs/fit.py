@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import arviz as az
 import jax
 import numpy as np
+import xarray
 from numpyro.infer import MCMC, NUTS, init_to_uniform
-from xarray import Dataset
 
 from scalejax.numpyro import init_to_original
 from scalejax.scaling import Scaling
@@ -70,7 +70,7 @@ def fit(
     )
 
 
-def summary(result: az.InferenceData, space: ParameterSpace) -> Dataset:
+def summary(result: az.InferenceData, space: ParameterSpace) -> xarray.Dataset:
     """Mean, sd, 5 % and 95 % quantiles, effective sample size and R-hat, along `statistic`.
 
     A pinned parameter has no R-hat (nan).
@@ -85,8 +85,6 @@ def summary(result: az.InferenceData, space: ParameterSpace) -> Dataset:
         "ESS": az.ess(posterior),
         "R-hat": az.rhat(posterior),
     }
-    import xarray
-
     table = xarray.concat(parts.values(), dim="statistic").assign_coords(statistic=list(parts))
     free = [name for name in space if not space[name].pinned]
     for name in set(space) - set(free):
@@ -94,7 +92,7 @@ def summary(result: az.InferenceData, space: ParameterSpace) -> Dataset:
     return table
 
 
-def concerns(result: az.InferenceData, table: Dataset) -> list[str]:
+def concerns(result: az.InferenceData, table: xarray.Dataset) -> list[str]:
     """What speaks against trusting the posterior, in words; nothing if it has converged."""
     found = []
     diverging = result["sample_stats"]["diverging"]
@@ -103,12 +101,12 @@ def concerns(result: az.InferenceData, table: Dataset) -> list[str]:
             f"{count} of {diverging.size} draws diverged: the sampler could not follow the "
             "posterior there, and the draws may leave parts of it out"
         )
-    worst = {name: float(table[name].sel(statistic="R-hat").max()) for name in table.data_vars}
+    worst = {str(name): float(table[name].sel(statistic="R-hat").max()) for name in table.data_vars}
     if high := [name for name, value in worst.items() if value > R_HAT_LIMIT]:
         name = max(high, key=lambda n: worst[n])
         found.append(
-            f"R-hat exceeds {R_HAT_LIMIT} for {', '.join(high)} (worst: {name}, {worst[name]:.3f}): "
-            "the chains do not agree yet; sample longer"
+            f"R-hat exceeds {R_HAT_LIMIT} for {', '.join(high)} (worst: {name}, "
+            f"{worst[name]:.3f}): the chains do not agree yet; sample longer"
         )
     if result["posterior"].sizes["chain"] < 2:
         found.append("one chain cannot show whether it has converged; run at least two")

@@ -50,11 +50,13 @@ def for_mode(space: ParameterSpace, mode: str) -> ParameterSpace:
         raise ValueError(f"mode: expected one of {', '.join(PHYSICAL)}; got {mode!r}")
     names = PER_ANGLE + PHYSICAL[mode]
     if missing := [name for name in names if name not in space]:
-        raise ValueError(f"the {mode} model needs {', '.join(missing)}, which the space does not have")
+        raise ValueError(f"the {mode} model needs {', '.join(missing)}: not in the space")
     for name in names:
         expected = "phi" if name in PER_ANGLE else None
         if space[name].dim != expected:
-            raise ValueError(f"parameter {name!r}: expected dim={expected!r}; got {space[name].dim!r}")
+            raise ValueError(
+                f"parameter {name!r}: expected dim={expected!r}; got {space[name].dim!r}"
+            )
     return ParameterSpace({name: space[name] for name in names}, sigma=space.get("sigma", NOISE))
 
 

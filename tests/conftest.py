@@ -1,0 +1,38 @@
+"""Eight host devices for the placement tests, both precisions, and hypothesis settings."""
+
+import os
+
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+
+import hypothesis
+import jax
+import mpmath
+import pytest
+
+# Compilation makes the first example slow; a failure must be the same one again.
+hypothesis.settings.register_profile(
+    "scalejax",
+    deadline=None,
+    derandomize=True,
+    # `dtype` sets the precision once for all examples, as it should.
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("scalejax")
+
+# Digits of the reference values: enough for 1 − 10^-40 beside 1.
+mpmath.mp.dps = 60
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    """The precision to work in, switched on for the test."""
+    with jax.enable_x64(request.param == "float64"):
+        yield request.param
+
+
+@pytest.fixture
+def float64():
+    with jax.enable_x64(True):
+        yield

@@ -1,0 +1,150 @@
+"""Parity with homodyne's scaling module, whose formulas are written out here.
+
+θ = mid + half·tanh((center + scale·z − mid)/half) with mid = (low + high)/2 and
+half = (high − low)/2; center = mu or mid; scale = max(sigma or range/4, range/10, 1e-6); the
+inverse clips (θ − mid)/half to ±(1 − 1e-6). They are evaluated in arbitrary precision, since next
+to a bound double precision itself would lose the twelve digits that are asked for.
+"""
+
+import logging
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scalejax import ParameterSpace, Scaling, compute_scaling_factors, log_scaling_factors
+from scalejax.xpcs import default_config
+from tests import cases
+
+MODES = ("static", "laminar_flow")
+PHYSICAL = {
+    "static": ["D0", "alpha", "D_offset"],
+    "laminar_flow": [
+        *("D0", "alpha", "D_offset"),
+        *("gamma_dot_t0", "beta", "gamma_dot_t_offset", "phi0"),
+    ],
+}
+Z = np.linspace(-8, 8, 33)
+
+
+def seed_factors(low, high, mu, sigma):
+    center = (low + high) / 2 if mu is None else mu
+    scale = (high - low) / 4 if sigma is None else sigma
+    return center, max(scale, (high - low) / 10, 1e-6)
+
+
+def seed_to_original(z, center, scale, low, high):
+    z, center, scale, low, high = map(mpmath.mpf, map(float, (z, center, scale, low, high)))
+    mid, half = (low + high) / 2, (high - low) / 2
+    return mid + half * mpmath.tanh((center + scale * z - mid) / half)
+
+
+def seed_to_normalized(theta, center, scale, low, high):
+    theta, center, scale, low, high = map(mpmath.mpf, map(float, (theta, center, scale, low, high)))
+    mid, half = (low + high) / 2, (high - low) / 2
+    edge = 1 - mpmath.mpf("1e-6")
+    y = min(max((theta - mid) / half, -edge), edge)
+    return (mid + half * mpmath.atanh(y) - center) / scale
+
+
+def assert_parity(scaling):
+    factors = [np.asarray(a) for a in (scaling.center, scaling.scale, scaling.low, scaling.high)]
+    theta = np.asarray(scaling.to_original(Z[:, None] * np.ones(len(scaling))))
+    back = np.asarray(scaling.to_normalized(theta))
+    for i, row in enumerate(zip(*factors, strict=True)):
+        low, high = row[2:]
+        want = np.array([float(seed_to_original(z, *row)) for z in Z])
+        # Relative to θ, or to the largest term of the sum where that cancels.
+        np.testing.assert_allclose(theta[:, i], want, rtol=1e-12, atol=1e-14 * (high - low))
+        margin = 5e-7 * (high - low)
+        inside = (theta[:, i] > low + margin) & (theta[:, i] < high - margin)
+        want = np.array([float(seed_to_normalized(v, *row)) for v in theta[:, i]])
+        np.testing.assert_allclose(back[inside, i], want[inside], rtol=1e-12, atol=1e-12)
+        edges = np.array([low - 1, low, high, high + 1])
+        got = np.asarray(scaling.to_normalized(edges[:, None] * np.ones(len(scaling))))[:, i]
+        want = [float(seed_to_normalized(v, *row)) for v in edges]
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_shipped_configurations(mode, float64):
+    config = default_config(mode)
+    space = ParameterSpace.from_config(config)
+    scaling = compute_scaling_factors(space, 3, mode)
+    assert list(scaling.names) == ["contrast", "offset", *PHYSICAL[mode]]
+    bounds = {entry["name"]: entry for entry in config["parameter_space"]["bounds"]}
+    priors = config["parameter_space"]["priors"]
+    flat = iter(zip(*map(np.asarray, (scaling.center, scaling.scale)), strict=True))
+    for group in scaling.groups:
+        entry, prior = bounds[group.name], priors.get(group.name, {})
+        mu = prior.get("mu", entry.get("prior_mu"))
+        sigma = prior.get("sigma", entry.get("prior_sigma"))
+        want = seed_factors(entry["min"], entry["max"], mu, sigma)
+        for _ in range(group.size or 1):
+            np.testing.assert_allclose(next(flat), want, rtol=1e-12)
+    assert_parity(scaling)
+    assert_parity(Scaling.from_space(space, {"phi": 3}, "homodyne"))
+
+
+@given(rows=st.lists(cases.factors("interval"), min_size=6, max_size=6))
+def test_random_scalings(float64, rows):
+    # Centers within a range of the bounds: farther out the seed's tanh is 1 in any precision.
+    assert_parity(Scaling(*np.array(rows).T))
+
+
+BOUNDS = {
+    "contrast": (0.0, 1.0),
+    "offset": (0.5, 1.5),
+    "D0": (100.0, 1e5),
+    "D_offset": (-1e5, 1e5),
+}
+
+
+class DuckTyped:
+    """Any object with get_bounds and get_prior will do."""
+
+    class OnlyMu:
+        mu = 0.3
+
+    def get_bounds(self, name):
+        return BOUNDS[name]
+
+    def get_prior(self, name):
+        if name == "contrast":
+            return self.OnlyMu()
+        raise KeyError(name)
+
+
+def test_any_object_with_bounds_and_priors(caplog, float64):
+    with caplog.at_level(logging.WARNING, logger="scalejax"):
+        scaling = compute_scaling_factors(DuckTyped(), 2, "static")
+    assert scaling.names == ("contrast", "offset", "D0", "D_offset")
+    assert [record.getMessage() for record in caplog.records] == [
+        "parameter alpha is not in the parameter space: skipped"
+    ]
+    np.testing.assert_allclose(scaling["contrast"].center, 0.3)
+    np.testing.assert_allclose(scaling["contrast"].scale, 0.25)
+    np.testing.assert_allclose(scaling["D0"].center, 50050.0)
+
+
+def test_errors():
+    space = ParameterSpace.from_config(default_config("static"))
+    with pytest.raises(ValueError, match="expected one of static, laminar_flow; got 'shear'"):
+        compute_scaling_factors(space, 3, "shear")
+    with pytest.raises(ValueError, match="n_phi: expected at least 1; got 0"):
+        compute_scaling_factors(space, 0, "static")
+    with pytest.raises(KeyError, match="contrast"):
+        compute_scaling_factors(ParameterSpace({"D0": space["D0"]}), 1, "static")
+
+
+def test_log_scaling_factors(caplog):
+    scaling = Scaling([0.5, 1e3], [0.1, 500.0], [0, 100], [1, 1e5], groups={"c": 1, "D0": None})
+    with caplog.at_level(logging.DEBUG, logger="scalejax"):
+        log_scaling_factors(scaling)
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("INFO", "scaling of 2 parameters: c, D0"),
+        ("DEBUG", "  c_0: center=0.5, scale=0.1, bounds=[0, 1]"),
+        ("DEBUG", "  D0: center=1000, scale=500, bounds=[100, 1e+05]"),
+    ]
