@@ -133,22 +133,31 @@ def _promote(*arrays: ArrayLike) -> tuple[Array, "..."]:
 
 
 def _interval(z, center, scale, low, high):
-    width = high - low
-    x = 4 * (center - (low + width / 2)) / width + (4 * scale / width) * z
+    width, offset = high - low, _from_middle(center, low, high)
+    x = 4 * offset / width + (4 * scale / width) * z
     return _logistic_between(x, low, high), jnp.log(4 * scale) + _log_logistic_density(x)
 
 
 def _interval_inverse(theta, center, scale, low, high):
     width = high - low
-    mid = low + width / 2
     margin = INVERSE_MARGIN * width
     under, over = theta <= low, theta >= high
     to_low = jnp.where(under, margin, jnp.where(over, width - margin, theta - low))
     to_high = jnp.where(over, margin, jnp.where(under, width - margin, high - theta))
     # to_low − to_high, from θ and not from the two, each of which is already rounded.
-    excess = jnp.where(under | over, to_low - to_high, 2 * (theta - mid))
+    excess = jnp.where(under | over, to_low - to_high, 2 * _from_middle(theta, low, high))
     x = _log_ratio(to_low, to_high, excess)
-    return (x * width - 4 * (center - mid)) / (4 * scale)
+    return (x * width - 4 * _from_middle(center, low, high)) / (4 * scale)
+
+
+def _from_middle(value, low, high):
+    """value − (low + high)/2, of which only the result is rounded where it is small."""
+    half = (high - low) / 2
+    mid = low + half
+    # What rounding took from mid (Knuth's two-sum): with bounds far from 0 it is not little.
+    back = mid - low
+    lost = (low - (mid - back)) + (half - back)
+    return (value - mid) - lost
 
 
 @jax.custom_jvp
@@ -343,7 +352,7 @@ def _at_least(step, distance):
 
 @jax.custom_jvp
 def _above(low, distance, center, exponent):
-    """low + distance, strictly above `low` and finite, where distance = (center − low)·exp(exponent).
+    """low + distance, strictly above low and finite; distance = (center − low)·exp(exponent).
 
     Where the center is nearer than the bound the sum is taken from there, lest it cancel.
     """

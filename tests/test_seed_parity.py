@@ -11,7 +11,7 @@ import logging
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalejax import ParameterSpace, Scaling, compute_scaling_factors, log_scaling_factors
@@ -88,6 +88,7 @@ def test_shipped_configurations(mode, float64):
     assert_parity(Scaling.from_space(space, {"phi": 3}, "homodyne"))
 
 
+@settings(max_examples=20)
 @given(rows=st.lists(cases.factors("interval"), min_size=6, max_size=6))
 def test_random_scalings(float64, rows):
     # Centers within a range of the bounds: farther out the seed's tanh is 1 in any precision.

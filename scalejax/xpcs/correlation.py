@@ -5,6 +5,7 @@ Source: He et al., PNAS 2024, doi:10.1073/pnas.2401162121. It knows no bounds, p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import equinox as eqx
@@ -87,7 +88,7 @@ def two_time(
 
     def at_angle(phi, contrast, offset):
         phase = strain * jnp.cos(jnp.deg2rad(phi - theta["phi0"]))
-        return offset + contrast * decay * jnp.sinc(phase / jnp.pi) ** 2
+        return offset + contrast * decay * _sinc(phase) ** 2
 
     return jax.vmap(at_angle)(experiment.phi, theta["contrast"], theta["offset"])
 
@@ -123,4 +124,19 @@ def _positive(x, floor):
     """
     root = jnp.hypot(x, floor)
     # (x + root)/2 cancels for negative x; the other form divides by almost 0 for positive x.
-    return jnp.where(x > 0, (x + root) / 2, floor**2 / (2 * (root + jnp.abs(x))))
+    below = floor**2 / (2 * (root - jnp.where(x > 0, 0, x)))
+    return jnp.where(x > 0, (x + root) / 2, below)
+
+
+def _sinc(x):
+    """sin(x)/x, with derivatives that are right next to 0.
+
+    There the derivative of the quotient, and of jnp.sinc, is a difference of nearly equal numbers
+    over a small one. The angles at which the phase vanishes are among those that are measured.
+    """
+    small = jnp.abs(x) < 0.5
+    y = jnp.where(small, x * x, 0)
+    # Σ (−y)^k/(2k + 1)!: at x = 1/2 the first term left out is 5e-17.
+    series = 1 + sum((-y) ** k / float(math.factorial(2 * k + 1)) for k in range(1, 7))
+    far = jnp.where(small, 1, x)
+    return jnp.where(small, series, jnp.sin(far) / far)

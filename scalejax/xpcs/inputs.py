@@ -40,9 +40,10 @@ def read_measurement(path: str | PathLike[str]) -> Measurement:
     a file that cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array")
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array")
+        with file:
             if missing := [name for name in _SHAPES if name not in file.files]:
                 raise KeyError(", ".join(missing))
             arrays = {name: file[name] for name in _SHAPES}

@@ -1,0 +1,130 @@
+"""`scalejax fit` from the outside: what it writes, prints and refuses."""
+
+import re
+
+import arviz as az
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from scalejax.cli import app
+from scalejax.xpcs import default_config
+from tests.xpcs.test_inputs import write
+
+SHORT = ["--chains", "2", "--warmup", "300", "--samples", "200", "--no-progress"]
+
+
+def run(*args):
+    return CliRunner().invoke(app, ["fit", *map(str, args)])
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    output = tmp_path_factory.mktemp("fit")
+    return run("--n-phi", 2, "--output", output, *SHORT), output
+
+
+def test_a_fit_of_simulated_data(simulated):
+    result, output = simulated
+    assert result.exit_code == 0, result.output
+    assert "static model, 2 angles × 780 pairs of frames (simulated)" in result.output
+    for row in ("contrast 0°", "offset 90°", "D0 (Å²/s)", "alpha", "D_offset (Å²/s)", "sigma"):
+        assert row in result.output
+    assert re.search(r"^ *(Converged|Not converged)", result.output, re.MULTILINE)
+    assert sorted(p.name for p in output.iterdir()) == ["fit.png", "marginals.png", "posterior.nc"]
+    for picture in ("fit.png", "marginals.png"):
+        assert (output / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_posterior_file(simulated):
+    _, output = simulated
+    result = az.from_netcdf(output / "posterior.nc")
+    posterior = result["posterior"]
+    assert posterior["contrast"].dims == ("chain", "draw", "phi")
+    np.testing.assert_allclose(posterior["phi"], [0.0, 90.0])
+    assert posterior["theta_z"].dims == ("chain", "draw", "parameter")
+    assert list(posterior["parameter"].values)[-1] == "sigma"
+    assert result.attrs["mode"] == "static"
+    # D0 = 3000 in truth; ten posterior standard deviations, which is no statistical test.
+    draws = posterior["D0"]
+    assert abs(draws.mean() - 3000) < 10 * draws.std()
+    assert "diverging" in result["sample_stats"]
+
+
+def test_a_fit_of_given_data(simulated, tmp_path):
+    """A configuration with initial and fixed values, and data from a file."""
+    i, j = np.triu_indices(20, k=1)
+    t = np.arange(20) * 0.001
+    decay = np.exp(-0.1 * (j - i))
+    c2 = np.ones((1, 20, 20))
+    noise = np.random.default_rng(0).normal(0, 0.003, i.size)
+    c2[0, i, j] += 0.06 * decay + noise
+    write(tmp_path / "data.npz", c2=c2, phi=np.zeros(1), t=t)
+    config = default_config("static")
+    config["initial_parameters"] = {
+        "parameter_names": ["D0", "D_offset"],
+        "values": [2000.0, 10.0],
+        "per_angle_scaling": {"contrast": [0.05], "offset": None},
+        "fixed_parameters": {"alpha": 0.0},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    result = run("--config", tmp_path / "config.yaml", "--data", tmp_path / "data.npz",
+                 "--output", tmp_path / "out", "--rule", "homodyne", *SHORT)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "(measured)" in result.output
+    assert "truth" not in result.output
+    assert re.search(r"alpha +0 +fixed", result.output)
+
+
+def test_says_when_it_has_not_converged(tmp_path):
+    result = run("--n-phi", 1, "--output", tmp_path, "--chains", 2, "--warmup", 3, "--samples", 20,
+                 "--no-progress")  # fmt: skip
+    assert result.exit_code == 0
+    assert "Warning: R-hat exceeds 1.01 for" in result.output.replace("\n", " ")
+    assert "Not converged." in result.output
+
+
+def refused(*args):
+    result = run(*args)
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.strip().splitlines()
+    assert result.stdout == ""
+    return line
+
+
+def test_refuses_bad_data(tmp_path):
+    data, output = tmp_path / "data.npz", ["--output", tmp_path / "out"]
+    assert "none.npz" in refused("--data", tmp_path / "none.npz", *output)
+    assert "missing q" in refused("--data", write(data, q=None), *output)
+    assert "q must be positive" in refused("--data", write(data, q=np.array(-1.0)), *output)
+    assert "expected 3 angles, as --n-phi says; got 2" in refused(
+        "--data", write(data), "--n-phi", 3, *output
+    )
+    c2 = np.ones((2, 5, 5))
+    c2[0, 1, 2] = np.nan
+    assert "c2[0, 1, 2] = nan" in refused("--data", write(data, c2=c2), *output)
+
+
+def test_refuses_bad_settings(tmp_path):
+    output = ["--output", tmp_path / "out"]
+    assert "none.yaml" in refused("--config", tmp_path / "none.yaml", *output)
+    config = default_config("static")
+    config["parameter_space"]["bounds"][2]["max"] = 1.0
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    assert "parameter 'D0': low must not exceed high" in refused(
+        "--config", tmp_path / "config.yaml", *output
+    )
+    config = default_config("static")
+    config["initial_parameters"] = {"per_angle_scaling": {"contrast": [0.1, 0.1, 0.1]}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    assert "contrast: expected 2 values, one an angle; got 3" in refused(
+        "--config", tmp_path / "config.yaml", "--n-phi", 2, *output
+    )
+    assert "got 'turbulent'" in refused("--mode", "turbulent", *output)
+    assert "rule: expected one of matched, homodyne; got 'x'" in refused("--rule", "x", *output)
+
+
+def test_refuses_an_output_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert "cannot write there" in refused("--output", tmp_path / "file")

@@ -1,0 +1,188 @@
+"""The NumPyro adapter: sites, densities, tempering, and where chains start."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from numpyro.handlers import seed, trace
+from numpyro.infer import MCMC, NUTS, Predictive, init_to_uniform
+from numpyro.infer.util import initialize_model, log_density
+
+from scalejax import Scaling
+from scalejax.numpyro import (
+    init_to_initial_z,
+    init_to_original,
+    sample_scaled,
+    sample_scaled_parameter,
+)
+
+SCALING = Scaling(
+    center=[0.3, 0.3, 0.3, 1000.0, 0.01, -1.2],
+    scale=[0.1, 0.1, 0.1, 9990.0, 0.01, 1.0],
+    low=[0.0, 0.0, 0.0, 100.0, 0.0, -1.2],
+    high=[1.0, 1.0, 1.0, 1e5, jnp.inf, -1.2],
+    groups={"contrast": 3, "D0": None, "sigma": None, "alpha": None},
+)
+
+
+def sites(model, *args, **kwargs):
+    return trace(seed(model, jax.random.key(0))).get_trace(*args, **kwargs)
+
+
+def test_sites():
+    found = sites(sample_scaled, "theta", SCALING)
+    assert {name: (s["type"], s["value"].shape) for name, s in found.items()} == {
+        "theta_z": ("sample", (6,)),
+        "contrast": ("deterministic", (3,)),
+        "D0": ("deterministic", ()),
+        "sigma": ("deterministic", ()),
+        "alpha": ("deterministic", ()),
+    }
+    theta = SCALING.unpack(SCALING.to_original(found["theta_z"]["value"]))
+    for name, value in theta.items():
+        np.testing.assert_array_equal(found[name]["value"], value)
+
+
+@pytest.mark.parametrize("prior_scale", [1.0, 2.0])
+def test_density_is_that_of_the_normal_prior(prior_scale):
+    z = jnp.array([0.5, -1.0, 2.0, 0.1, -0.3, 1.5])
+
+    def model():
+        sample_scaled("theta", SCALING, prior_scale=prior_scale)
+
+    got, _ = log_density(model, (), {}, {"theta_z": z})
+    want = dist.Normal(0, prior_scale).log_prob(z).sum()
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_prior_predictive_draws():
+    """Means and standard deviations of z within 5 standard errors of Normal(0, 2)."""
+    n = 4000
+
+    def model():
+        sample_scaled("theta", SCALING, prior_scale=2.0)
+
+    draws = Predictive(model, num_samples=n)(jax.random.key(1))
+    assert draws["contrast"].shape == (n, 3)
+    z = draws["theta_z"]
+    np.testing.assert_allclose(z.mean(0), 0.0, atol=5 * 2 / np.sqrt(n))
+    np.testing.assert_allclose(z.std(0), 2.0, rtol=5 / np.sqrt(2 * n))
+
+
+def test_one_group():
+    for name, shape in (("contrast", (3,)), ("D0", ())):
+        found = sites(sample_scaled_parameter, name, SCALING[name])
+        assert list(found) == [f"{name}_z", name]
+        assert found[f"{name}_z"]["value"].shape == shape
+        assert found[name]["value"].shape == shape
+        whole = found[f"{name}_z"]["value"]
+        want = SCALING[name].to_original(whole if shape else whole[None])
+        np.testing.assert_array_equal(found[name]["value"], want if shape else want[0])
+
+
+def start(model, **kwargs):
+    return initialize_model(jax.random.key(3), model, **kwargs).param_info.z
+
+
+def test_initial_z_is_where_the_chain_starts():
+    def model():
+        sample_scaled_parameter("contrast", SCALING["contrast"], initial_z=[0.1, -0.2, 0.3])
+        sample_scaled_parameter("D0", SCALING["D0"], initial_z=-0.7)
+        sample_scaled_parameter("sigma", SCALING["sigma"])
+
+    z = start(model, init_strategy=init_to_initial_z)
+    np.testing.assert_allclose(z["contrast_z"], [0.1, -0.2, 0.3])
+    np.testing.assert_allclose(z["D0_z"], -0.7)
+    assert abs(z["sigma_z"]) <= 2  # by init_to_uniform
+    # The values of a prior predictive draw are not tied to where chains start.
+    draws = Predictive(model, num_samples=100)(jax.random.key(0))
+    assert draws["D0_z"].std() > 0.5
+
+
+def test_initial_z_in_a_run():
+    """With no step taken, and with several chains, draws stay where they started."""
+
+    def model():
+        sample_scaled_parameter("D0", SCALING["D0"], initial_z=-0.7)
+
+    kernel = NUTS(
+        model, init_strategy=init_to_initial_z, step_size=1e-9, adapt_step_size=False,
+        adapt_mass_matrix=False, max_tree_depth=1,
+    )  # fmt: skip
+    mcmc = MCMC(kernel, num_warmup=0, num_samples=2, num_chains=2, progress_bar=False,
+                chain_method="vectorized")  # fmt: skip
+    mcmc.run(jax.random.key(0))
+    np.testing.assert_allclose(mcmc.get_samples()["D0_z"], -0.7, rtol=1e-6)
+
+
+def test_init_to_original():
+    def model():
+        sample_scaled("theta", SCALING)
+        numpyro.sample("other", dist.Normal(0, 1))
+
+    strategy = init_to_original("theta", SCALING, {"contrast": [0.1, 0.2, 0.3], "D0": 3000.0})
+    z = start(model, init_strategy=strategy)
+    theta = SCALING.unpack(SCALING.to_original(z["theta_z"]))
+    np.testing.assert_allclose(theta["contrast"], [0.1, 0.2, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(theta["D0"], 3000.0, rtol=1e-5)
+    assert z["theta_z"][4] == 0
+    assert "other" in z
+    one = start(model, init_strategy=init_to_original("theta", SCALING, {"contrast": 0.2}))
+    np.testing.assert_allclose(SCALING.to_original(one["theta_z"])[:3], 0.2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"d0": 1.0}, "d0 is none of the groups contrast, D0, sigma, alpha"),
+        ({"contrast": [0.1, 0.2]}, r"'contrast' takes one number or 3; got shape \(2,\)"),
+        ({"D0": [1e3]}, r"'D0' takes one number; got shape \(1,\)"),
+        ({"D0": 1.0}, r"'D0' must start within \[100.0, 100000.0\]; got 1.0"),
+        ({"D0": np.nan}, "'D0' must start within .*; got nan"),
+    ],
+)
+def test_init_to_original_errors(values, message):
+    with pytest.raises(ValueError, match=message):
+        init_to_original("theta", SCALING, values)
+
+
+def test_errors():
+    run = seed(sample_scaled_parameter, jax.random.key(0))
+    with pytest.raises(ValueError, match=r"needs the Scaling of one group, as scaling\['D0'\]"):
+        run("D0", SCALING)
+    with pytest.raises(ValueError, match=r"must be a scalar or have shape \(3,\); got \(2,\)"):
+        run("contrast", SCALING["contrast"], initial_z=[0.0, 0.0])
+    with pytest.raises(ValueError, match="initial_z of 'D0' must be finite; got nan"):
+        run("D0", SCALING["D0"], initial_z=np.nan)
+    for bad in (0.0, -1.0, np.nan):
+        with pytest.raises(ValueError, match="prior_scale must be positive; got"):
+            run("D0", SCALING["D0"], prior_scale=bad)
+
+
+def test_posterior_of_a_normal_mean():
+    """NUTS through the adapter finds the posterior that quadrature over z finds.
+
+    The mean within 4 standard errors, at no fewer than 400 effective draws of 2000.
+    """
+    scaling = SCALING["D0"]
+    data, noise = jnp.array([2500.0, 3100.0, 2900.0]), 400.0
+
+    def model():
+        theta = sample_scaled("theta", scaling)
+        numpyro.sample("y", dist.Normal(theta["D0"], noise), obs=data)
+
+    mcmc = MCMC(NUTS(model, init_strategy=init_to_uniform), num_warmup=500, num_samples=2000,
+                progress_bar=False)  # fmt: skip
+    mcmc.run(jax.random.key(0))
+    z = jnp.linspace(-8, 8, 20_001)
+    theta = scaling.to_original(z[:, None])[:, 0]
+    log_weight = -(z**2) / 2 - (((data - theta[:, None]) / noise) ** 2).sum(-1) / 2
+    weight = jnp.exp(log_weight - log_weight.max())
+    weight /= weight.sum()
+    mean = float((weight * theta).sum())
+    sd = float(jnp.sqrt((weight * (theta - mean) ** 2).sum()))
+    draws = mcmc.get_samples()["D0"]
+    assert abs(float(draws.mean()) - mean) < 4 * sd / np.sqrt(400)
+    assert abs(float(draws.std()) / sd - 1) < 4 / np.sqrt(2 * 400)
