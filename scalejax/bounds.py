@@ -44,9 +44,10 @@ def kind_masks(low: Any, high: Any) -> dict[str, Any]:
     """Where each of `KINDS` applies: a boolean array a kind, of the shape
     of the bounds, by NumPy or JAX as they are.
 
-    >>> masks = kind_masks(jnp.array([0.0, 0.0, 2.0]), jnp.array([1.0, jnp.inf, 2.0]))
-    >>> [str(kind) for kind in masks if masks[kind].any()]
-    ['interval', 'lower', 'pinned']
+    Examples:
+        >>> masks = kind_masks(jnp.array([0.0, 0.0, 2.0]), jnp.array([1.0, jnp.inf, 2.0]))
+        >>> [str(kind) for kind in masks if masks[kind].any()]
+        ['interval', 'lower', 'pinned']
     """
     has_low, has_high, pinned = low > -jnp.inf, high < jnp.inf, low == high
     return {
@@ -74,9 +75,10 @@ def forward_and_log_det(
     strictly inside its bounds for every z but NaN, which gives NaN. Under `jit`, whichever of the
     two results is not used costs nothing.
 
-    >>> theta, log_det = forward_and_log_det(jnp.array(0.0), 0.5, 0.25, 0.0, 1.0)
-    >>> print(theta, jnp.exp(log_det))
-    0.5 0.25
+    Examples:
+        >>> theta, log_det = forward_and_log_det(jnp.array(0.0), 0.5, 0.25, 0.0, 1.0)
+        >>> print(theta, jnp.exp(log_det))
+        0.5 0.25
     """
     return _by_kind(_FORWARD, z, center, scale, low, high, kinds)
 
@@ -97,8 +99,9 @@ def inverse(
     where there is only one bound), so that z is finite; one strictly inside is taken as it is.
     A pinned element gives 0.
 
-    >>> print(inverse(jnp.array([0.5, 1.0, 7.0]), 0.5, 0.25, 0.0, 1.0).round())
-    [ 0. 15. 15.]
+    Examples:
+        >>> print(inverse(jnp.array([0.5, 1.0, 7.0]), 0.5, 0.25, 0.0, 1.0).round())
+        [ 0. 15. 15.]
     """
     return _by_kind(_INVERSE, theta, center, scale, low, high, kinds)
 

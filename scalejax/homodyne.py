@@ -40,13 +40,14 @@ def compute_scaling_factors(
     **Raises** `ValueError` for a mode other than `static` and `laminar_flow` and for n_phi < 1;
     `KeyError` for a space without contrast or offset.
 
-    >>> from scalejax import Parameter, ParameterSpace
-    >>> space = ParameterSpace(contrast=Parameter(0, 1), offset=Parameter(0.5, 1.5),
-    ...                        D0=Parameter(100, 1e5, mu=1000, sigma=1000),
-    ...                        alpha=Parameter(-2, 2), D_offset=Parameter(-1e5, 1e5))
-    >>> scaling = compute_scaling_factors(space, 3, "static")
-    >>> len(scaling), float(scaling["D0"].scale[0])
-    (9, 9990.0)
+    Examples:
+        >>> from scalejax import Parameter, ParameterSpace
+        >>> space = ParameterSpace(contrast=Parameter(0, 1), offset=Parameter(0.5, 1.5),
+        ...                        D0=Parameter(100, 1e5, mu=1000, sigma=1000),
+        ...                        alpha=Parameter(-2, 2), D_offset=Parameter(-1e5, 1e5))
+        >>> scaling = compute_scaling_factors(space, 3, "static")
+        >>> len(scaling), float(scaling["D0"].scale[0])
+        (9, 9990.0)
     """
     if analysis_mode not in PHYSICAL:
         raise ValueError(

@@ -32,12 +32,13 @@ def sample_scaled(
 
     **Raises** `ValueError` for a prior_scale that is not positive.
 
-    >>> import jax
-    >>> from numpyro.handlers import seed
-    >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
-    >>> theta = seed(sample_scaled, jax.random.key(0))("theta", scaling)
-    >>> theta["a"].shape, theta["b"].shape
-    ((3,), ())
+    Examples:
+        >>> import jax
+        >>> from numpyro.handlers import seed
+        >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
+        >>> theta = seed(sample_scaled, jax.random.key(0))("theta", scaling)
+        >>> theta["a"].shape, theta["b"].shape
+        ((3,), ())
     """
     z = numpyro.sample(f"{name}_z", _normal(prior_scale, (len(scaling),)).to_event(1))
     groups = scaling.unpack(scaling.to_original(z))
@@ -92,13 +93,14 @@ def sample_scaled_parameter(
 def init_to_initial_z(site: dict | None = None) -> Any:
     """A NumPyro init strategy: a site at the `initial_z` it was given, or by init_to_uniform.
 
-    >>> import jax
-    >>> from numpyro.infer import NUTS
-    >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": None})
-    >>> kernel = NUTS(lambda: sample_scaled_parameter("a", scaling, initial_z=0.5),
-    ...               init_strategy=init_to_initial_z)
-    >>> float(kernel.init(jax.random.key(0), 1, None, (), {}).z["a_z"])
-    0.5
+    Examples:
+        >>> import jax
+        >>> from numpyro.infer import NUTS
+        >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": None})
+        >>> kernel = NUTS(lambda: sample_scaled_parameter("a", scaling, initial_z=0.5),
+        ...               init_strategy=init_to_initial_z)
+        >>> float(kernel.init(jax.random.key(0), 1, None, (), {}).z["a_z"])
+        0.5
     """
     if site is None:
         return partial(init_to_initial_z)
@@ -116,8 +118,9 @@ def init_to_original(name: str, scaling: Scaling, values: Mapping[str, Any]) -> 
     **Raises** `ValueError` for a name that is no group, a shape that does not fit, and a value
     outside its bounds.
 
-    >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
-    >>> strategy = init_to_original("theta", scaling, {"a": 0.0})
+    Examples:
+        >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
+        >>> strategy = init_to_original("theta", scaling, {"a": 0.0})
     """
     if unknown := sorted(set(values) - set(scaling.names)):
         raise ValueError(

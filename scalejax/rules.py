@@ -49,8 +49,9 @@ def homodyne(low: float, high: float, mu: float | None, sigma: float | None) -> 
 
     center = mu or the midpoint; scale = max(sigma or range/4, range/10, 1e-6).
 
-    >>> homodyne(100.0, 100000.0, 1000.0, 1000.0)
-    (1000.0, 9990.0)
+    Examples:
+        >>> homodyne(100.0, 100000.0, 1000.0, 1000.0)
+        (1000.0, 9990.0)
     """
     center = (low + high) / 2 if mu is None else mu
     scale = (high - low) / 4 if sigma is None else sigma
@@ -64,8 +65,9 @@ def matched(prior: Prior) -> tuple[float, float]:
     (15.87 % and 84.13 %) on average: with r(q) the quantile q carried back through the bounds,
     center = r(0.5) and scale = (r(0.8413) − r(0.1587))/2.
 
-    >>> matched(Prior("Normal", 3.0, 0.5, -math.inf, math.inf))
-    (3.0, 0.5)
+    Examples:
+        >>> matched(Prior("Normal", 3.0, 0.5, -math.inf, math.inf))
+        (3.0, 0.5)
     """
     below, median, above = quantiles(prior, stats.norm.cdf([-1.0, 0.0, 1.0]))
     low, high = prior.low, prior.high

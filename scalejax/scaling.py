@@ -64,11 +64,12 @@ class Scaling(eqx.Module):
     scale ≤ 0, low > high, a center on or over the only bound, bounds with fewer than four floats
     between them, shapes that differ, and names that repeat. What is traced is not looked at.
 
-    >>> scaling = Scaling(center=[0.3, 1e3], scale=[0.1, 500.0], low=[0.0, 100.0],
-    ...                   high=[1.0, 1e5], groups={"contrast": None, "D0": None})
-    >>> theta = scaling.unpack(scaling.to_original(jnp.zeros(2)))
-    >>> print(theta["contrast"].round(2), theta["D0"].round(0))
-    0.31 12392.0
+    Examples:
+        >>> scaling = Scaling(center=[0.3, 1e3], scale=[0.1, 500.0], low=[0.0, 100.0],
+        ...                   high=[1.0, 1e5], groups={"contrast": None, "D0": None})
+        >>> theta = scaling.unpack(scaling.to_original(jnp.zeros(2)))
+        >>> print(theta["contrast"].round(2), theta["D0"].round(0))
+        0.31 12392.0
     """
 
     center: Float[Array, " P"]
@@ -121,10 +122,11 @@ class Scaling(eqx.Module):
         **Raises:** `ValueError` for a rule there is not, a dimension without a size, and a
         parameter for which bounds and prior set no scale.
 
-        >>> from scalejax import Parameter, ParameterSpace
-        >>> space = ParameterSpace(contrast=Parameter(0, 1, dim="phi"), alpha=Parameter(-2, 2))
-        >>> Scaling.from_space(space, {"phi": 2}).flat_names
-        ['contrast_0', 'contrast_1', 'alpha']
+        Examples:
+            >>> from scalejax import Parameter, ParameterSpace
+            >>> space = ParameterSpace(contrast=Parameter(0, 1, dim="phi"), alpha=Parameter(-2, 2))
+            >>> Scaling.from_space(space, {"phi": 2}).flat_names
+            ['contrast_0', 'contrast_1', 'alpha']
         """
         # Here and not at the top: the core stands without the rules, which need SciPy.
         from scalejax.rules import factors
@@ -149,10 +151,11 @@ class Scaling(eqx.Module):
     ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
         """`to_original(z)` and `log_det(z)`, sharing their work.
 
-        >>> scaling = Scaling(0.0, [1.0, 2.0], low=-jnp.inf, high=jnp.inf)
-        >>> theta, log_det = scaling.to_original_and_log_det(jnp.ones((3, 2)))
-        >>> theta.shape, log_det.shape
-        ((3, 2), (3,))
+        Examples:
+            >>> scaling = Scaling(0.0, [1.0, 2.0], low=-jnp.inf, high=jnp.inf)
+            >>> theta, log_det = scaling.to_original_and_log_det(jnp.ones((3, 2)))
+            >>> theta.shape, log_det.shape
+            ((3, 2), (3,))
         """
         theta, log_derivative = self._forward(z)
         return theta, log_derivative.sum(-1)
@@ -163,9 +166,10 @@ class Scaling(eqx.Module):
         A value on or over a bound is first taken 5e-7 of the range inside it (with one bound, of
         |center − bound|); one strictly inside is taken as it is. A pinned parameter has z = 0.
 
-        >>> scaling = Scaling(0.5, 0.25, low=0.0, high=1.0)
-        >>> print(scaling.to_normalized(scaling.to_original(jnp.array([-2.0]))))
-        [-2.]
+        Examples:
+            >>> scaling = Scaling(0.5, 0.25, low=0.0, high=1.0)
+            >>> print(scaling.to_normalized(scaling.to_original(jnp.array([-2.0]))))
+            [-2.]
         """
         theta = self._checked_axis(theta, "to_normalized")
         return bounds.inverse(theta, self.center, self.scale, self.low, self.high, kinds=self.kinds)
@@ -178,8 +182,9 @@ class Scaling(eqx.Module):
         It is a plain function of z of shape (P,), for any sampler or optimiser. (An optimiser
         finds the mode in z then; without the log_det, that in θ.)
 
-        >>> scaling = Scaling(0.0, 1.0, low=-1.0, high=1.0)
-        >>> uniform = scaling.pullback(lambda theta: -jnp.log(2.0))
+        Examples:
+            >>> scaling = Scaling(0.0, 1.0, low=-1.0, high=1.0)
+            >>> uniform = scaling.pullback(lambda theta: -jnp.log(2.0))
 
         """
 
@@ -223,8 +228,9 @@ class Scaling(eqx.Module):
     def __getitem__(self, name: str) -> Scaling:
         """The Scaling of one group.
 
-        >>> Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})["a"].flat_names
-        ['a_0', 'a_1', 'a_2']
+        Examples:
+            >>> Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})["a"].flat_names
+            ['a_0', 'a_1', 'a_2']
         """
         for group, part in self._slices():
             if group.name == name:
@@ -238,9 +244,10 @@ class Scaling(eqx.Module):
         Batch axes broadcast. **Raises** `ValueError` for a group that is missing, a name that is
         none, and a shape that does not fit.
 
-        >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
-        >>> scaling.pack({"a": jnp.zeros((10, 3)), "b": 2.0}).shape
-        (10, 4)
+        Examples:
+            >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
+            >>> scaling.pack({"a": jnp.zeros((10, 3)), "b": 2.0}).shape
+            (10, 4)
         """
         if set(values) != set(self.names):
             missing, unknown = set(self.names) - set(values), set(values) - set(self.names)
@@ -268,9 +275,10 @@ class Scaling(eqx.Module):
     def unpack(self, array: Float[ArrayLike, "*batch P"]) -> dict[str, Float[Array, "..."]]:
         """An array a group, from one of shape (…, P): the inverse of `pack`.
 
-        >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
-        >>> {name: value.shape for name, value in scaling.unpack(jnp.zeros((10, 4))).items()}
-        {'a': (10, 3), 'b': (10,)}
+        Examples:
+            >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
+            >>> {name: value.shape for name, value in scaling.unpack(jnp.zeros((10, 4))).items()}
+            {'a': (10, 3), 'b': (10,)}
         """
         array = self._checked_axis(array, "unpack")
         return {

@@ -41,8 +41,9 @@ class Parameter:
     them between `prior_low` and `prior_high`. `unit` is for people. `initial` is where to start: a
     number, or one for each element along `dim`.
 
-    >>> Parameter(100.0, 1e5, mu=1000.0, sigma=1000.0, unit="Å²/s").prior.family
-    'TruncatedNormal'
+    Examples:
+        >>> Parameter(100.0, 1e5, mu=1000.0, sigma=1000.0, unit="Å²/s").prior.family
+        'TruncatedNormal'
     """
 
     low: float
@@ -80,9 +81,10 @@ class ParameterSpace(Mapping[str, Parameter]):
     family that is none of `FAMILIES`, mu without sigma, sigma ≤ 0, and a prior that its bounds
     make impossible.
 
-    >>> space = ParameterSpace(D0=Parameter(100, 1e5, 1000, 1000), alpha=Parameter(-2, 2))
-    >>> list(space), space.get_bounds("alpha")
-    (['D0', 'alpha'], (-2.0, 2.0))
+    Examples:
+        >>> space = ParameterSpace(D0=Parameter(100, 1e5), alpha=Parameter(-2, 2))
+        >>> list(space), space.get_bounds("alpha")
+        (['D0', 'alpha'], (-2.0, 2.0))
     """
 
     def __init__(self, mapping: Mapping[str, Parameter] | None = None, /, **parameters: Parameter):
@@ -139,13 +141,14 @@ class ParameterSpace(Mapping[str, Parameter]):
         file that cannot be read; `ImportError` for a file where PyYAML (in the extra `cli`) is
         not installed.
 
-        >>> space = ParameterSpace.from_config({
-        ...     "parameter_space": {"bounds": [
-        ...         {"name": "D0", "min": 100.0, "max": 1e5, "prior_mu": 1e3, "prior_sigma": 1e3},
-        ...         {"name": "alpha", "min": -2.0, "max": 2.0}]},
-        ...     "initial_parameters": {"fixed_parameters": {"alpha": -1.2}}})
-        >>> space["alpha"].pinned, space.get_bounds("alpha")
-        (True, (-1.2, -1.2))
+        Examples:
+            >>> space = ParameterSpace.from_config({
+            ...     "parameter_space": {"bounds": [
+            ...         {"name": "D0", "min": 100, "max": 1e5, "prior_mu": 1e3, "prior_sigma": 1e3},
+            ...         {"name": "alpha", "min": -2, "max": 2}]},
+            ...     "initial_parameters": {"fixed_parameters": {"alpha": -1.2}}})
+            >>> space["alpha"].pinned, space.get_bounds("alpha")
+            (True, (-1.2, -1.2))
         """
         from scalejax._config import load_config, read_parameters
 

@@ -1,14 +1,25 @@
-"""The README's code runs, in order, as a reader would run it."""
+"""The code in the README and on the site runs, page by page, in order, as a reader would run it."""
 
 import re
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").glob("**/*.md"))]
 
 
-def test_code_blocks(capsys):
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
-    assert blocks
+def blocks(page):
+    text = page.read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name)
+def test_code_blocks(page):
     names: dict = {"__name__": "__main__"}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
+    for block in blocks(page):
+        exec(compile(block, page.name, "exec"), names)
+
+
+def test_there_is_code_in_the_readme():
+    assert len(blocks(PAGES[0])) == 2

@@ -46,8 +46,9 @@ def power_law_integral(
     A frame at t = 0 is evaluated half a frame later: the power law diverges there for a negative
     exponent. The integrand levels off smoothly at a small positive value.
 
-    >>> print(power_law_integral(jnp.arange(3.0), 0.0, 0.0, 2.0, 1e-6))
-    [0. 2. 4.]
+    Examples:
+        >>> print(power_law_integral(jnp.arange(3.0), 0.0, 0.0, 2.0, 1e-6))
+        [0. 2. 4.]
     """
     at = jnp.where(t == 0, (t[1] - t[0]) / 2, t)
     rate = _positive(prefactor * at**exponent + offset, floor)
@@ -67,10 +68,12 @@ def two_time(
     D_offset (Å²/s); for a sample under shear gamma_dot_t0 (1/s), beta, gamma_dot_t_offset (1/s)
     and phi0 (°) too. Without those there is no shear factor.
 
-    >>> experiment = Experiment(t=jnp.arange(3.0), phi=jnp.zeros(1), q=0.0, gap=0.0)
-    >>> theta = dict(contrast=jnp.array([0.2]), offset=jnp.ones(1), D0=1.0, alpha=0.0, D_offset=0.0)
-    >>> print(two_time(theta, experiment))
-    [[1.2 1.2 1.2]]
+    Examples:
+        >>> experiment = Experiment(t=jnp.arange(3.0), phi=jnp.zeros(1), q=0.0, gap=0.0)
+        >>> theta = {"contrast": jnp.array([0.2]), "offset": jnp.ones(1),
+        ...          "D0": 1.0, "alpha": 0.0, "D_offset": 0.0}
+        >>> print(two_time(theta, experiment))
+        [[1.2 1.2 1.2]]
     """
     theta = {name: jnp.asarray(value) for name, value in theta.items()}
     i, j = experiment.pairs

@@ -43,8 +43,9 @@ def for_mode(space: ParameterSpace, mode: str) -> ParameterSpace:
     **Raises** `ValueError` for a mode that there is not, and for a parameter that is missing or,
     if it has one value an angle, not a vector along `phi`.
 
-    >>> list(for_mode(default_space("laminar_flow"), "static"))
-    ['contrast', 'offset', 'D0', 'alpha', 'D_offset', 'sigma']
+    Examples:
+        >>> list(for_mode(default_space("laminar_flow"), "static"))
+        ['contrast', 'offset', 'D0', 'alpha', 'D_offset', 'sigma']
     """
     if mode not in PHYSICAL:
         raise ValueError(f"mode: expected one of {', '.join(PHYSICAL)}; got {mode!r}")
