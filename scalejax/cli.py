@@ -166,22 +166,23 @@ def _table(table, space, measurement) -> Table:
     truth = measurement.truth
     if truth is not None:
         result.add_column("truth", justify="right", no_wrap=True)
-    for name in space:
-        rows = np.atleast_2d(table[name].transpose(..., "statistic").values)
-        labels = [f"{name} ({space[name].unit})" if space[name].unit else name]
+    for name, parameter in space.items():
+        labels = [f"{name} ({parameter.unit})" if parameter.unit else name]
         if name in PER_ANGLE:
             labels = [f"{name} {float(phi):g}°" for phi in measurement.experiment.phi]
-        true = np.atleast_1d(np.nan if truth is None else truth[name])
-        for label, row, value in zip(labels, rows, np.broadcast_to(true, len(rows)), strict=True):
-            result.add_row(label, *_cells(row), *([] if truth is None else [f"{value:.6g}"]))
+        if parameter.pinned:
+            rows = [[f"{parameter.low:.6g}", "fixed", "", "", "", ""]] * len(labels)
+        else:
+            rows = map(_cells, np.atleast_2d(table[name].transpose(..., "statistic").values))
+        true = np.broadcast_to(np.nan if truth is None else truth[name], len(labels))
+        for label, cells, value in zip(labels, rows, true, strict=True):
+            result.add_row(label, *cells, *([] if truth is None else [f"{value:.6g}"]))
     return result
 
 
 def _cells(row) -> list[str]:
     """Mean, sd and quantiles to two digits of the sd; ESS; R-hat."""
     mean, sd, low, high, ess, r_hat = map(float, row)
-    if np.isnan(r_hat):
-        return [f"{mean:.6g}", "fixed", "", "", "", ""]
     decimals = 1 - math.floor(math.log10(sd)) if sd > 0 else 6
     numbers = [f"{round(value, decimals):.{max(decimals, 0)}f}" for value in (mean, sd, low, high)]
     return [*numbers, f"{ess:.0f}", f"{r_hat:.3f}"]

@@ -72,7 +72,7 @@ def sample_scaled_parameter(
     shape = () if group.size is None else (group.size,)
     infer: dict[str, Any] = {}
     if initial_z is not None:
-        initial_z = jnp.asarray(initial_z, scaling.center.dtype)
+        initial_z = jnp.asarray(initial_z, float)  # as NumPyro's draws are
         if initial_z.shape not in ((), shape):
             raise ValueError(
                 f"sample_scaled_parameter: initial_z of {name!r} must be a scalar or have shape "
@@ -149,7 +149,8 @@ def init_to_original(name: str, scaling: Scaling, values: Mapping[str, Any]) -> 
         start[group.name] = part.unpack(part.to_normalized(jnp.broadcast_to(theta, (len(part),))))[
             group.name
         ]
-    strategy: Any = init_to_value(values={f"{name}_z": scaling.pack(start)})
+    start_z = jnp.asarray(scaling.pack(start), float)  # as NumPyro's draws are
+    strategy: Any = init_to_value(values={f"{name}_z": start_z})
     return strategy
 
 

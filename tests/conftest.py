@@ -25,6 +25,13 @@ hypothesis.settings.load_profile("scalejax")
 mpmath.mp.dps = 60
 
 
+@pytest.fixture(autouse=True)
+def _precision():
+    """What a test switches on, such as the command line under test, it does not leave on."""
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request):
     """The precision to work in, switched on for the test."""

@@ -8,8 +8,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from scalejax import Parameter, ParameterSpace
 from scalejax.cli import app
 from scalejax.xpcs import default_config
+from scalejax.xpcs.fit import concerns, summary
 from tests.xpcs.test_inputs import write
 
 SHORT = ["--chains", "2", "--warmup", "300", "--samples", "200", "--no-progress"]
@@ -83,6 +85,16 @@ def test_says_when_it_has_not_converged(tmp_path):
     assert result.exit_code == 0
     assert "Warning: R-hat exceeds 1.01 for" in result.output.replace("\n", " ")
     assert "Not converged." in result.output
+
+
+def test_chains_that_stand_still_have_not_converged():
+    """Their R-hat is nan, which exceeds nothing."""
+    still = {"D0": np.ones((2, 10))}
+    result = az.from_dict(still, sample_stats={"diverging": np.zeros((2, 10), bool)})
+    table = summary(result, ParameterSpace(D0=Parameter(0, 2), alpha=Parameter(1, 1)))
+    assert list(table.data_vars) == ["D0"]
+    (trouble,) = concerns(result, table)
+    assert trouble.startswith("R-hat exceeds 1.01 for D0")
 
 
 def refused(*args):

@@ -101,7 +101,7 @@ def test_initial_z_is_where_the_chain_starts():
     assert draws["D0_z"].std() > 0.5
 
 
-def test_initial_z_in_a_run():
+def test_initial_z_in_a_run(dtype):
     """With no step taken, and with several chains, draws stay where they started."""
 
     def model():

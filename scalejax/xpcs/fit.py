@@ -73,23 +73,21 @@ def fit(
 def summary(result: az.InferenceData, space: ParameterSpace) -> xarray.Dataset:
     """Mean, sd, 5 % and 95 % quantiles, effective sample size and R-hat, along `statistic`.
 
-    A pinned parameter has no R-hat (nan).
+    Of the parameters that are not pinned. R-hat is nan where there is one chain, or where none
+    has moved.
     """
-    posterior = result["posterior"][list(space)]
+    posterior = result["posterior"][[name for name in space if not space[name].pinned]]
     quantiles = posterior.quantile([0.05, 0.95], dim=("chain", "draw"))
-    parts = {
-        "mean": posterior.mean(("chain", "draw")),
-        "sd": posterior.std(("chain", "draw"), ddof=1),
-        "5 %": quantiles.isel(quantile=0, drop=True),
-        "95 %": quantiles.isel(quantile=1, drop=True),
-        "ESS": az.ess(posterior),
-        "R-hat": az.rhat(posterior),
-    }
-    table = xarray.concat(parts.values(), dim="statistic").assign_coords(statistic=list(parts))
-    free = [name for name in space if not space[name].pinned]
-    for name in set(space) - set(free):
-        table[name] = table[name].where(~table["statistic"].isin(["ESS", "R-hat"]))
-    return table
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = {
+            "mean": posterior.mean(("chain", "draw")),
+            "sd": posterior.std(("chain", "draw"), ddof=1),
+            "5 %": quantiles.isel(quantile=0, drop=True),
+            "95 %": quantiles.isel(quantile=1, drop=True),
+            "ESS": az.ess(posterior),
+            "R-hat": az.rhat(posterior),
+        }
+    return xarray.concat(parts.values(), dim="statistic").assign_coords(statistic=list(parts))
 
 
 def concerns(result: az.InferenceData, table: xarray.Dataset) -> list[str]:
@@ -101,13 +99,16 @@ def concerns(result: az.InferenceData, table: xarray.Dataset) -> list[str]:
             f"{count} of {diverging.size} draws diverged: the sampler could not follow the "
             "posterior there, and the draws may leave parts of it out"
         )
-    worst = {str(name): float(table[name].sel(statistic="R-hat").max()) for name in table.data_vars}
-    if high := [name for name, value in worst.items() if value > R_HAT_LIMIT]:
-        name = max(high, key=lambda n: worst[n])
-        found.append(
-            f"R-hat exceeds {R_HAT_LIMIT} for {', '.join(high)} (worst: {name}, "
-            f"{worst[name]:.3f}): the chains do not agree yet; sample longer"
-        )
     if result["posterior"].sizes["chain"] < 2:
         found.append("one chain cannot show whether it has converged; run at least two")
+        return found
+    r_hat = {str(name): table[name].sel(statistic="R-hat").values for name in table.data_vars}
+    # nan, of chains that stand still, is not within the limit either.
+    high = [name for name, values in r_hat.items() if not (values <= R_HAT_LIMIT).all()]
+    if high:
+        name = max(high, key=lambda n: np.nan_to_num(r_hat[n], nan=np.inf).max())
+        found.append(
+            f"R-hat exceeds {R_HAT_LIMIT} for {', '.join(high)} (worst: {name}, "
+            f"{r_hat[name].max():.3f}): the chains do not agree yet; sample longer"
+        )
     return found
