@@ -184,7 +184,9 @@ def _cells(row) -> list[str]:
     """Mean, sd and quantiles to two digits of the sd; ESS; R-hat."""
     mean, sd, low, high, ess, r_hat = map(float, row)
     decimals = 1 - math.floor(math.log10(sd)) if sd > 0 else 6
-    numbers = [f"{round(value, decimals):.{max(decimals, 0)}f}" for value in (mean, sd, low, high)]
+    numbers = [
+        f"{round(value, decimals) + 0.0:.{max(decimals, 0)}f}" for value in (mean, sd, low, high)
+    ]
     return [*numbers, f"{ess:.0f}", f"{r_hat:.3f}"]
 
 
