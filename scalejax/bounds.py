@@ -128,14 +128,14 @@ def _promote(*arrays: ArrayLike) -> tuple[Array, "..."]:
 
 # The argument of the logistic function is counted in bits, u = x·log2(e), so that the exponential
 # beneath it is a power of two: an exponent to set and a polynomial of what is left.
-LOG2_E, LOG_2 = 1.4426950408889634, 0.6931471805599453
+LOG_2 = 0.6931471805599453
 
 
 def _interval(z, center, scale, low, high):
     width, offset = high - low, _from_middle(center, low, high)
-    u = 4 * LOG2_E * offset / width + (4 * LOG2_E * scale / width) * z
-    theta, log_density = _logistic_between(u, low, high)
-    return theta, jnp.log(4 * scale) + log_density
+    unit = width * (LOG_2 / 4)
+    theta, log_density = _logistic_between(offset / unit + (scale / unit) * z, low, high)
+    return theta, jnp.log(scale) + (log_density + np.log(4.0))
 
 
 def _interval_inverse(theta, center, scale, low, high):
@@ -147,7 +147,7 @@ def _interval_inverse(theta, center, scale, low, high):
     # to_low − to_high, from θ and not from the two, each of which is already rounded.
     excess = jnp.where(under | over, to_low - to_high, 2 * _from_middle(theta, low, high))
     x = _log_ratio(to_low, to_high, excess)
-    return (x * width - 4 * _from_middle(center, low, high)) / (4 * scale)
+    return (x / 4 - _from_middle(center, low, high) / width) / (scale / width)
 
 
 def _from_middle(value, low, high):

@@ -62,7 +62,8 @@ class Scaling(eqx.Module):
 
     **Raises:** `ValueError`, naming the parameter, for a center or scale that is not finite,
     scale ≤ 0, low > high, a center on or over the only bound, bounds with fewer than four floats
-    between them, shapes that differ, and names that repeat. What is traced is not looked at.
+    between them, a center or scale that is out of all proportion to them, shapes that differ, and
+    names that repeat. What is traced is not looked at; `checked` does that.
 
     Examples:
         >>> scaling = Scaling(center=[0.3, 1e3], scale=[0.1, 500.0], low=[0.0, 100.0],
@@ -140,11 +141,11 @@ class Scaling(eqx.Module):
 
     def to_original(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
         """θ(z), in physical units, strictly inside the bounds for every z but NaN."""
-        return self._forward(z)[0]
+        return self.forward_and_log_derivative(z)[0]
 
     def log_det(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch"]:
         """log |det ∂θ/∂z|, summed over the last axis."""
-        return self._forward(z)[1].sum(-1)
+        return self.forward_and_log_derivative(z)[1].sum(-1)
 
     def to_original_and_log_det(
         self, z: Float[ArrayLike, "*batch P"]
@@ -157,7 +158,7 @@ class Scaling(eqx.Module):
             >>> theta.shape, log_det.shape
             ((3, 2), (3,))
         """
-        theta, log_derivative = self._forward(z)
+        theta, log_derivative = self.forward_and_log_derivative(z)
         return theta, log_derivative.sum(-1)
 
     def to_normalized(self, theta: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
@@ -194,11 +195,43 @@ class Scaling(eqx.Module):
 
         return log_density_of_z
 
-    def _forward(self, z):
+    def forward_and_log_derivative(
+        self, z: Float[ArrayLike, "*batch P"]
+    ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch P"]]:
+        """θ(z) and log ∂θ/∂z by element: what the methods above are made of."""
         z = self._checked_axis(z, "to_original and log_det")
         return bounds.forward_and_log_det(
             z, self.center, self.scale, self.low, self.high, kinds=self.kinds
         )
+
+    def checked(self) -> Scaling:
+        """This Scaling, with its values checked as at construction; for what was traced or changed.
+
+        Under tracing it puts the check into the computation (`equinox.error_if`), where it costs
+        a pass over the arrays, and reports a group rather than an element. Nothing else pays.
+
+        **Raises** `ValueError`, or under `jit` at run time `equinox.EquinoxRuntimeError`.
+
+        Examples:
+            >>> @jax.jit
+            ... def start(scale):
+            ...     return Scaling(0.0, scale, -1.0, 1.0).checked().to_original(jnp.zeros(1))
+            >>> print(start(jnp.array([0.5])))
+            [0.]
+        """
+        arrays = (self.center, self.scale, self.low, self.high)
+        if not any(isinstance(a, Tracer) for a in arrays):
+            values = (np.asarray(a, np.float64) for a in arrays)
+            _check_values(self.groups, self.center.dtype, *values)
+            return self
+        messages, bad = [], []
+        for text, _, good in _conditions(self.center.dtype, *arrays, xp=jnp):
+            for group, part in self._slices():
+                messages.append(f"in {group.name!r}: {text}")
+                bad.append(~good[part].all())
+        which = jnp.argmax(jnp.stack(bad))
+        center = eqx.branched_error_if(self.center, jnp.stack(bad), which, messages)
+        return eqx.tree_at(lambda s: s.center, self, center)
 
     def _checked_axis(self, value, method):
         value = jnp.asarray(value)
@@ -350,48 +383,70 @@ def _size(name: str, dim: str | None, sizes: Mapping[str, int]) -> int | None:
     return int(sizes[dim])
 
 
-def _check_values(groups, dtype, center, scale, low, high):
-    """All four as declared, in float64, before they are rounded to `dtype`."""
+def _conditions(dtype, center, scale, low, high, *, xp) -> list[tuple[str, tuple[str, ...], Any]]:
+    """What must hold of every element, in words, of which arrays, and where it does; in order."""
     info = jnp.finfo(dtype)
+    low_, high_, center_ = (a.astype(dtype) for a in (low, high, center))
+    masks = bounds.kind_masks(low, high)
+    # A step is at least the smallest normal number: what lies below that is flushed to zero.
+    fifth = low_
+    for _ in range(5):
+        fifth = xp.maximum(xp.nextafter(fifth, xp.asarray(np.inf, dtype)), fifth + info.tiny)
+    width = high_ - low_
+    # Distances to a bound keep their precision down to eps times the range.
+    wide = (fifth <= high_) & (width >= info.tiny / info.eps) & (width <= info.max)
+    # In these units the map is worked out; beyond these sizes its numbers would overflow.
+    reach = xp.where(masks["lower"], center_ - low_, xp.where(masks["upper"], high_ - center_, 1))
+    unit = xp.where(masks["interval"], width, reach)
+    away = xp.where(masks["interval"], xp.abs(center_ - low_) / unit, 0)
+    ratio = xp.where(masks["pinned"] | masks["unbounded"], 1, scale.astype(dtype) / unit)
+    name = np.dtype(dtype).name
+    return [
+        ("low must be a number below inf", ("low",), ~xp.isnan(low) & (low < np.inf)),
+        ("high must be a number above -inf", ("high",), ~xp.isnan(high) & (high > -np.inf)),
+        ("low must not exceed high", ("low", "high"), low <= high),
+        ("center must be finite", ("center",), xp.abs(center) <= info.max),
+        (
+            "scale must be positive and finite",
+            ("scale",),
+            (scale >= info.tiny) & (scale <= info.max),
+        ),
+        (
+            "center must be above the only bound",
+            ("center", "low"),
+            ~masks["lower"] | (center_ > low_),
+        ),
+        (
+            "center must be below the only bound",
+            ("center", "high"),
+            ~masks["upper"] | (center_ < high_),
+        ),
+        (
+            f"the range must span at least four {name} numbers and be finite",
+            ("low", "high"),
+            ~masks["interval"] | wide,
+        ),
+        (
+            "center must lie within 2^20 ranges of the bounds",
+            ("center", "low", "high"),
+            away <= 2.0**20,
+        ),
+        (
+            "scale must be within a factor 2^100 of the range (|center − bound| for one bound)",
+            ("scale", "center", "low", "high"),
+            (ratio >= 2.0**-100) & (ratio <= 2.0**100),
+        ),
+    ]
 
-    def require(good, text, *shown):
+
+def _check_values(groups, dtype, center, scale, low, high):
+    """Raise for the first value that is not sound; all as declared, in float64, before rounding."""
+    values = {"center": center, "scale": scale, "low": low, "high": high}
+    with np.errstate(all="ignore"):
+        conditions = _conditions(dtype, **values, xp=np)
+    for text, about, good in conditions:
         if not good.all():
             i = int(np.argmin(good))
             name = [name for group in groups for name in group.flat_names][i]
-            values = ", ".join(f"{label} = {array[i]:.9g}" for label, array in shown)
-            raise ValueError(f"parameter {name!r}: {text}; got {values}")
-
-    masks = bounds.kind_masks(low, high)
-    both = (("low", low), ("high", high))
-    require(~np.isnan(low) & (low < np.inf), "low must be a number below inf", both[0])
-    require(~np.isnan(high) & (high > -np.inf), "high must be a number above -inf", both[1])
-    require(low <= high, "low must not exceed high", *both)
-    require(np.abs(center) <= info.max, "center must be finite", ("center", center))
-    require(
-        (scale >= info.tiny) & (scale <= info.max),
-        "scale must be positive and finite",
-        ("scale", scale),
-    )
-    require(
-        ~masks["lower"] | (center.astype(dtype) > low.astype(dtype)),
-        "center must be above the only bound",
-        ("center", center),
-        both[0],
-    )
-    require(
-        ~masks["upper"] | (center.astype(dtype) < high.astype(dtype)),
-        "center must be below the only bound",
-        ("center", center),
-        both[1],
-    )
-    ends = low.astype(dtype), high.astype(dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        fifth = ends[0]
-        for _ in range(5):
-            fifth = np.maximum(np.nextafter(fifth, ends[1].dtype.type(np.inf)), fifth + info.tiny)
-        width = ends[1] - ends[0]
-    require(
-        ~masks["interval"] | (fifth <= ends[1]) & np.isfinite(width),
-        f"the range must span at least four {np.dtype(dtype).name} numbers and be finite",
-        *both,
-    )
+            shown = ", ".join(f"{key} = {values[key][i]:.9g}" for key in about)
+            raise ValueError(f"parameter {name!r}: {text}; got {shown}")

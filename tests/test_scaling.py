@@ -308,6 +308,8 @@ nan, inf = np.nan, np.inf
             "got low = 1, high = 1.0000004",
         ),
         ({"low": [-3e38, 0], "high": [3e38, 1]}, "parameter 'a': the range must span at least"),
+        ({"center": [3e7, 0]}, "parameter 'a': center must lie within 2.20 ranges of the bounds"),
+        ({"scale": [1e38, 1]}, "parameter 'a': scale must be within a factor 2.100 of the range"),
         ({"center": [0, 0, 0]}, r"must have one shape \(P,\).*center \(3,\), scale \(2,\)"),
         ({"center": [[0, 0]]}, r"must have one shape \(P,\).*center \(1, 2\)"),
         ({"groups": {"a": 3}}, "groups: sizes add up to 3, but there are 2 parameters"),
