@@ -1,0 +1,93 @@
+"""Worst errors of the map and its peers in float32, against arbitrary precision.
+
+    python -m benchmarks.accuracy
+
+Same inputs for all: the Scalings of tests/cases.py, from ordinary to hostile, over |z| ≤ 30. It
+writes the table of the documentation's accuracy page.
+"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import environment
+from benchmarks.peers import PEERS
+from scalejax import bounds
+from tests import cases, oracle
+
+TABLE = Path(__file__).parent.parent / "docs" / "pages" / "generated" / "accuracy.md"
+EPS, LARGEST = float(np.finfo(np.float32).eps), float(np.finfo(np.float32).max)
+SMALLEST = 2 * float(np.finfo(np.float32).tiny)
+
+
+def reference(factors, z):
+    """For each z: θ, its ulp, ∂θ/∂z, log ∂θ/∂z, and what one rounding of x does to each."""
+    low, high = factors[2:]
+    first, last = oracle.innermost(low, high, np.float32)
+    a = abs(oracle.argument(0.0, *factors))
+    for zi in z:
+        theta, x_slope, slope, log_slope = oracle.exact(zi, *factors)
+        x = abs(oracle.argument(zi, *factors))
+        rounding = EPS * (1 + a / x) if x else 0
+        nearest = oracle.distance_to_anchor(theta, *factors)
+        ulp = max(oracle.ulp(theta, np.float32), oracle.ulp(nearest, np.float32))
+        held = min(max(theta, first), last)
+        yield held, ulp, abs(x_slope) * rounding, slope, log_slope, x * rounding
+
+
+def worst(kind):
+    """For each peer the worst error of θ (ulp), of ∂θ/∂z and of log ∂θ/∂z, and θ out of bounds."""
+    z = np.asarray(cases.Z, np.float32)
+    errors = {name: [0.0, 0.0, 0.0, 0] for name, peer in PEERS.items() if peer(kind)}
+    for case in cases.CASES.values():
+        factors = tuple(np.float32(v) for v in case)
+        if not bounds.kind_masks(*factors[2:])[kind]:
+            continue
+        exact = list(reference(factors, z))
+        for name, found in errors.items():
+            forward = PEERS[name](kind)
+            arrays = [jnp.full(z.shape, v) for v in factors]
+            theta, log_slope = map(np.asarray, jax.jit(forward)(z, *arrays))
+            slope = jax.jvp(lambda z, f=forward, a=arrays: f(z, *a)[0], (z,), (np.ones_like(z),))[1]
+            low, high = factors[2:]
+            if kind != "pinned":
+                found[3] += int((~((low < theta) & (theta < high))).sum())
+            for i, (want, ulp, spread, want_slope, want_log, x) in enumerate(exact):
+                if not SMALLEST < abs(want) < LARGEST:
+                    continue  # float32 has no number there, and the last column says the rest
+                error = [
+                    max(0.0, float(abs(_number(theta[i]) - want) - spread) / ulp),
+                    0.0,
+                    max(0.0, float(abs(_number(log_slope[i]) - want_log) - x))
+                    / max(1.0, float(abs(want_log))),
+                ]
+                if SMALLEST < want_slope < LARGEST:
+                    error[1] = max(0.0, float(abs(_number(slope[i]) / want_slope - 1) - x))
+                found[:3] = [max(old, new) for old, new in zip(found, error, strict=False)]
+    return errors
+
+
+def _number(value):
+    value = float(value)
+    return value if np.isfinite(value) else oracle.mpmath.inf
+
+
+def main():
+    lines = [
+        f"Measured with {environment()}.",
+        "",
+        "| kind | by | θ (ulp) | ∂θ/∂z (relative) | log ∂θ/∂z | θ not inside |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind in bounds.KINDS:
+        for name, (theta, slope, log_slope, outside) in worst(kind).items():
+            numbers = " | ".join(f"{value:.2g}" for value in (theta, slope, log_slope))
+            lines.append(f"| {kind} | {name} | {numbers} | {outside} |")
+    TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
