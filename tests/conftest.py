@@ -8,7 +8,6 @@ os.environ["XLA_FLAGS"] = (
 
 import hypothesis
 import jax
-import mpmath
 import pytest
 
 # Compilation makes the first example slow; a failure must be the same one again.
@@ -20,9 +19,6 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("scalejax")
-
-# Digits of the reference values: enough for 1 − 10^-40 beside 1.
-mpmath.mp.dps = 60
 
 
 @pytest.fixture(autouse=True)

@@ -2,12 +2,12 @@
 
 import math
 
-import mpmath
 import numpy as np
 import pytest
 
 from scalejax import Parameter, ParameterSpace, Prior, Scaling
 from scalejax.rules import factors, homodyne, matched, quantiles
+from tests.oracle import mpmath
 
 inf = math.inf
 

@@ -8,7 +8,6 @@ to a bound double precision itself would lose the twelve digits that are asked f
 
 import logging
 
-import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from scalejax import ParameterSpace, Scaling, compute_scaling_factors, log_scaling_factors
 from scalejax.xpcs import default_config
 from tests import cases
+from tests.oracle import mpmath
 
 MODES = ("static", "laminar_flow")
 PHYSICAL = {

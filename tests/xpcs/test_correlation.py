@@ -4,7 +4,6 @@ import math
 
 import jax
 import jax.numpy as jnp
-import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +12,7 @@ from scipy.integrate import quad
 
 from scalejax.xpcs import Experiment, simulate, to_matrix, two_time
 from scalejax.xpcs.correlation import _positive, _sinc, power_law_integral
+from tests.oracle import mpmath
 
 STATIC = {
     "contrast": np.array([0.06, 0.05]),
