@@ -167,7 +167,7 @@ def _table(table, space, measurement) -> Table:
     if truth is not None:
         result.add_column("truth", justify="right", no_wrap=True)
     for name, parameter in space.items():
-        labels = [f"{name} ({parameter.unit})" if parameter.unit else name]
+        labels = [space.label(name)]
         if name in PER_ANGLE:
             labels = [f"{name} {float(phi):g}°" for phi in measurement.experiment.phi]
         if parameter.pinned:

@@ -84,7 +84,7 @@ def marginals(
     for group, axis in zip(groups, axes[: len(groups)], strict=True):
         draws = result["posterior"][group.name]
         true = None if truth is None else np.atleast_1d(truth[group.name])
-        label = group.name + (f" ({space[group.name].unit})" if space[group.name].unit else "")
+        label = space.label(group.name)
         if group.size is None:
             _histogram(axis, draws.values.ravel(), scaling[group.name], true, prior_scale)
             axis.set_xlabel(label)

@@ -122,6 +122,11 @@ class ParameterSpace(Mapping[str, Parameter]):
             raise KeyError(f"parameter {name!r} has no declared prior")
         return prior
 
+    def label(self, name: str) -> str:
+        """The name with its unit, if it has one, for people: `D0 (Å²/s)`."""
+        unit = self[name].unit
+        return name if unit in ("", "dimensionless") else f"{name} ({unit})"
+
     @property
     def initial(self) -> dict[str, float | tuple[float, ...]]:
         """The initial values of those parameters that have one."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalejax import bounds
@@ -33,8 +33,7 @@ def derivatives(z, factors, output):
     return first(z), second(z), differentiate(second)(z)
 
 
-@by_case
-def test_matches_arbitrary_precision(name, dtype):
+def assert_accurate(z, factors, dtype):
     """θ within 8 ulp, ∂θ/∂z and log ∂θ/∂z to a few roundings, beyond one rounding of x itself.
 
     x = a + b·z is rounded in whatever precision it is computed, and the relative error of one eps
@@ -47,11 +46,9 @@ def test_matches_arbitrary_precision(name, dtype):
     info = np.finfo(dtype)
     eps = float(info.eps)
     slope_tolerance, log_tolerance = {"float32": (4e-6, 2e-6), "float64": (1e-14, 1e-14)}[dtype]
-    factors = arrays(cases.CASES[name], dtype)
     low, high = map(float, factors[2:])
     first, last = oracle.innermost(low, high, dtype)
     a = abs(oracle.argument(0.0, *factors))
-    z = jnp.asarray(cases.Z, dtype)
     theta, log_slope = forward(z, *factors)
     slope = derivatives(z, factors, 0)[0]
     for zi, got, got_slope, got_log in zip(z, theta, slope, log_slope, strict=True):
@@ -59,7 +56,7 @@ def test_matches_arbitrary_precision(name, dtype):
         x = abs(oracle.argument(zi, *factors))
         if abs(want) > info.max:
             continue
-        where = f"{name} at z = {zi}: θ = {got}, want {mpmath.nstr(want, 20)}"
+        where = f"{factors} at z = {zi}: θ = {got}, want {mpmath.nstr(want, 20)}"
         rounding = eps * (1 + a / x) if x else mpmath.mpf(0)
         nearest = oracle.distance_to_anchor(want, *factors)
         floor = info.tiny if 0 in (low, high) and abs(want) < 2 * info.tiny else 0
@@ -74,6 +71,22 @@ def test_matches_arbitrary_precision(name, dtype):
 
 
 kind = pytest.mark.parametrize("kind", cases.KIND_NAMES)
+
+
+@by_case
+def test_matches_arbitrary_precision(name, dtype):
+    assert_accurate(jnp.asarray(cases.Z, dtype), arrays(cases.CASES[name], dtype), dtype)
+
+
+@kind
+@settings(max_examples=50)
+@given(data=st.data())
+def test_matches_arbitrary_precision_anywhere(kind, dtype, data):
+    factors = arrays(data.draw(cases.factors(kind)), dtype)
+    z = data.draw(st.lists(st.floats(-30, 30), min_size=8, max_size=8))
+    assert_accurate(jnp.asarray(z, dtype), factors, dtype)
+
+
 reals = st.lists(st.floats(-60, 60), min_size=8, max_size=8).map(sorted)
 
 

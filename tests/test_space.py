@@ -20,6 +20,7 @@ def test_mapping():
     assert space.get_bounds("b") == (0.0, 1.0)
     assert space.get_prior("a") == Prior("TruncatedNormal", -1.2, 0.3, -2.0, 2.0)
     assert "alpha" not in space
+    assert [space.label(name) for name in space] == ["b", "a (m)"]
     for missing in ("alpha", "b"):
         with pytest.raises(KeyError, match=missing):
             space.get_prior(missing)
