@@ -33,8 +33,7 @@ INVERSE_MARGIN = 5e-7
 
 
 def kind_masks(low: Any, high: Any) -> dict[str, Any]:
-    """Where each of `KINDS` applies: a boolean array a kind, of the shape
-    of the bounds, by NumPy or JAX as they are.
+    """Where each of `KINDS` applies: a boolean array a kind, of NumPy or JAX as the bounds are.
 
     Examples:
         >>> masks = kind_masks(jnp.array([0.0, 0.0, 2.0]), jnp.array([1.0, jnp.inf, 2.0]))
@@ -119,7 +118,7 @@ def _by_kind(table, value, center, scale, low, high, kinds) -> Any:
     return result
 
 
-def _promote(*arrays: ArrayLike) -> tuple[Array, "..."]:
+def _promote(*arrays: ArrayLike) -> tuple[Array, ...]:
     dtype = jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
     return tuple(jnp.asarray(a, dtype) for a in arrays)
 
@@ -304,7 +303,7 @@ _LOG1P = {
         *(0.073290152555349543793, -0.062887546707831462656, 0.050077423953917040277),
         *(-0.035530525401441245436, 0.021511022653356974242, -0.010614696363585529783),
         *(0.0040478098934675120205, -0.0011093809681700343293, 0.00019330794553431145575),
-        *(-0.000016020216725538193085,),
+        -0.000016020216725538193085,
     ),
 }
 

@@ -210,7 +210,7 @@ class Scaling(eqx.Module):
         Under tracing it puts the check into the computation (`equinox.error_if`), where it costs
         a pass over the arrays, and reports a group rather than an element. Nothing else pays.
 
-        **Raises** `ValueError`, or under `jit` at run time `equinox.EquinoxRuntimeError`.
+        **Raises** `ValueError`; under `jit`, at run time, whatever `equinox.error_if` does.
 
         Examples:
             >>> @jax.jit

@@ -55,7 +55,8 @@ def test_checked_under_jit(values, message):
 
     good, bad = mixed(np.float32), changed(mixed(np.float32), **values)
     np.testing.assert_array_equal(value(good, True), value(good, False))
-    with pytest.raises(eqx.EquinoxRuntimeError, match=f"in 'contrast': {message}"):
+    # Of which type depends on how JAX passes on what a callback raises.
+    with pytest.raises((RuntimeError, ValueError), match=f"in 'contrast': {message}"):
         value(bad, True)
     value(bad, False)
 
