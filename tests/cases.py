@@ -54,7 +54,7 @@ def numbers(most):
 
 @st.composite
 def factors(draw, kind):
-    """(center, scale, low, high) of one kind, as hostile as the issue of floats allows."""
+    """(center, scale, low, high) of one kind, from ordinary to hostile."""
     at = draw(st.sampled_from([0.0, 1.0, -1.0, 1e-6, 100.0, -1e5, 1e6]) | numbers(1e6))
     # No range so narrow that float32 has hardly a number in it.
     width = max(draw(st.floats(1e-4, 1e6)), abs(at) * 1e-4)
