@@ -101,8 +101,6 @@ def _inputs(config, data, mode, n_phi, output, seed):
 
     settings = load_config(config) if config is not None else None
     chosen = str(mode or (settings or {}).get("analysis_mode") or "static")
-    if chosen not in PHYSICAL:
-        raise ValueError(f"mode: expected one of {', '.join(PHYSICAL)}; got {chosen!r}")
     if settings is None:
         settings = default_config(chosen)
     space = for_mode(ParameterSpace.from_config(settings), chosen)
@@ -124,12 +122,9 @@ def _inputs(config, data, mode, n_phi, output, seed):
 
 
 def _run(measurement, scaling, space, sampling, mode, rule, output) -> None:
-    import matplotlib
-
     from scalejax import __version__, plotting
-    from scalejax.xpcs.fit import concerns, fit, summary
+    from scalejax.xpcs.fit import R_HAT_LIMIT, concerns, fit, summary
 
-    matplotlib.use("Agg")
     console = Console()
     n_phi, n_pairs = measurement.c2.shape
     origin = "measured" if measurement.truth is None else "simulated"
@@ -148,8 +143,8 @@ def _run(measurement, scaling, space, sampling, mode, rule, output) -> None:
     troubles = concerns(result, table)
     for trouble in troubles:
         console.print(f"[bold red]Warning:[/] {trouble}.", highlight=False)
-    verdict = "Not converged" if troubles else "Converged: R-hat ≤ 1.01 everywhere, no divergences"
-    console.print(f"{verdict}.", highlight=False)
+    sound = f"Converged: R-hat ≤ {R_HAT_LIMIT} everywhere, no divergences."
+    console.print("Not converged." if troubles else sound, highlight=False)
 
     plotting.fit(result, measurement).savefig(output / "fit.png", dpi=150)
     plotting.marginals(result, scaling, space, measurement.truth).savefig(

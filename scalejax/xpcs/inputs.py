@@ -103,8 +103,9 @@ def simulate_measurement(
 
     **Raises** `ValueError` for geometry that is missing, and for a true value outside its bounds.
     """
-    simulation = {**default_config(mode)["simulation"], **(config.get("simulation") or {})}
-    truth = {**default_config(mode)["simulation"]["truth"], **(simulation["truth"] or {})}
+    default = default_config(mode)["simulation"]
+    simulation = {**default, **(config.get("simulation") or {})}
+    truth = {**default["truth"], **(simulation["truth"] or {})}
     n_phi = int(simulation["angles"]) if n_phi is None else n_phi
     n_t = int(simulation["frames"])
     if n_phi < 1 or n_t < 3:

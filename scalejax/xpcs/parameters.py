@@ -47,8 +47,7 @@ def for_mode(space: ParameterSpace, mode: str) -> ParameterSpace:
         >>> list(for_mode(default_space("laminar_flow"), "static"))
         ['contrast', 'offset', 'D0', 'alpha', 'D_offset', 'sigma']
     """
-    if mode not in PHYSICAL:
-        raise ValueError(f"mode: expected one of {', '.join(PHYSICAL)}; got {mode!r}")
+    _check_mode(mode)
     names = PER_ANGLE + PHYSICAL[mode]
     if missing := [name for name in names if name not in space]:
         raise ValueError(f"the {mode} model needs {', '.join(missing)}: not in the space")
@@ -62,9 +61,13 @@ def for_mode(space: ParameterSpace, mode: str) -> ParameterSpace:
 
 
 def default_config(mode: str) -> dict:
-    """The configuration that stands in where there is none, in homodyne's schema."""
+    """The configuration that stands in where there is none, in homodyne's schema.
+
+    **Raises** `ValueError` for a mode that there is not.
+    """
     import yaml
 
+    _check_mode(mode)
     text = resources.files("scalejax.xpcs").joinpath(f"{mode}.yaml").read_text(encoding="utf-8")
     return yaml.safe_load(text)
 
@@ -72,3 +75,8 @@ def default_config(mode: str) -> dict:
 def default_space(mode: str) -> ParameterSpace:
     """The bounds and priors of `default_config(mode)`."""
     return ParameterSpace.from_config(default_config(mode))
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in PHYSICAL:
+        raise ValueError(f"mode: expected one of {', '.join(PHYSICAL)}; got {mode!r}")
