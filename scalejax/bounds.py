@@ -97,6 +97,23 @@ def inverse(
     return _by_kind(_INVERSE, theta, center, scale, low, high, kinds)
 
 
+def strictly_inside(
+    theta: Float[Array, "..."], low: Float[Array, "..."], high: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """θ, moved to the nearest number inside its bounds where it lies on or over one.
+
+    A pinned element is its bound.
+
+    Examples:
+        >>> inside = strictly_inside(jnp.array([-1.0, 0.5, 1.0]), jnp.zeros(3), jnp.ones(3))
+        >>> bool((inside > 0).all() & (inside < 1).all()), float(inside[1])
+        (True, 0.5)
+    """
+    first = jnp.where(low > -jnp.inf, low + _inward_step(low), low)
+    last = jnp.where(high < jnp.inf, high - _inward_step(high), high)
+    return jnp.where(low == high, low, jnp.clip(theta, first, last))
+
+
 def _by_kind(table, value, center, scale, low, high, kinds) -> Any:
     value, center, scale, low, high = _promote(value, center, scale, low, high)
     first, *others = kinds

@@ -20,6 +20,8 @@ from scalejax._config import load_config
 from scalejax.rules import RULES
 from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL, default_config, for_mode
 
+PRIORS = ("declared", "normal")
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -52,6 +54,13 @@ def fit(
     rule: Annotated[
         str, typer.Option(metavar="|".join(RULES), help="How center and scale are chosen.")
     ] = RULES[0],
+    prior: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(PRIORS),
+            help="The configuration's priors, or a standard normal one on every z.",
+        ),
+    ] = PRIORS[0],
     chains: Annotated[int, typer.Option(min=1)] = 4,
     warmup: Annotated[int, typer.Option(min=1, help="Draws to adapt on, for each chain.")] = 1000,
     samples: Annotated[int, typer.Option(min=4, help="Draws to keep, for each chain.")] = 1000,
@@ -75,11 +84,16 @@ def fit(
         # One CPU device a chain, so that chains run side by side.
         jax.config.update("jax_num_cpu_devices", chains)
 
+    from scalejax.numpyro import declared_prior
     from scalejax.xpcs.fit import Sampling
 
     try:
+        if prior not in PRIORS:
+            raise ValueError(f"--prior: expected one of {', '.join(PRIORS)}; got {prior!r}")
         mode, space, measurement = _inputs(config, data, mode, n_phi, output, seed)
-        scaling = Scaling.from_space(space, {"phi": measurement.experiment.phi.size}, rule)
+        sizes = {"phi": measurement.experiment.phi.size}
+        scaling = Scaling.from_space(space, sizes, rule)
+        declared = declared_prior(space, sizes) if prior == "declared" else None
     except (ValueError, ImportError, OSError) as error:
         typer.echo(f"scalejax fit: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(2) from None
@@ -92,7 +106,7 @@ def fit(
         seed=seed,
         progress=sys.stderr.isatty() if progress is None else progress,
     )
-    _run(measurement, scaling, space, sampling, mode, rule, output)
+    _run(measurement, scaling, space, sampling, declared, mode, rule, output)
 
 
 def _inputs(config, data, mode, n_phi, output, seed):
@@ -121,20 +135,23 @@ def _inputs(config, data, mode, n_phi, output, seed):
     return chosen, space, measurement
 
 
-def _run(measurement, scaling, space, sampling, mode, rule, output) -> None:
+def _run(measurement, scaling, space, sampling, declared, mode, rule, output) -> None:
     from scalejax import __version__, plotting
     from scalejax.xpcs.fit import R_HAT_LIMIT, concerns, fit, summary
 
     console = Console()
+    prior = PRIORS[declared is None]
     n_phi, n_pairs = measurement.c2.shape
     origin = "measured" if measurement.truth is None else "simulated"
     console.print(
         f"{mode} model, {n_phi} angles × {n_pairs} pairs of frames ({origin}), {len(scaling)} "
-        f"parameters in {rule} coordinates; NUTS with {sampling.chains} chains of "
+        f"parameters in {rule} coordinates, {prior} prior; NUTS with {sampling.chains} chains of "
         f"{sampling.warmup} + {sampling.samples} draws"
     )
-    result = fit(measurement, scaling, space, sampling)
-    result.attrs.update(scalejax_version=__version__, mode=mode, rule=str(rule), seed=sampling.seed)
+    result = fit(measurement, scaling, space, sampling, prior=declared)
+    result.attrs.update(
+        scalejax_version=__version__, mode=mode, rule=rule, prior=prior, seed=sampling.seed
+    )
     result.to_netcdf(str(output / ".posterior.nc.part"))
     (output / ".posterior.nc.part").replace(output / "posterior.nc")
 
@@ -147,7 +164,8 @@ def _run(measurement, scaling, space, sampling, mode, rule, output) -> None:
     console.print("Not converged." if troubles else sound, highlight=False)
 
     plotting.fit(result, measurement).savefig(output / "fit.png", dpi=150)
-    plotting.marginals(result, scaling, space, measurement.truth).savefig(
+    prior_scale = 1.0 if declared is None else None
+    plotting.marginals(result, scaling, space, measurement.truth, prior_scale=prior_scale).savefig(
         output / "marginals.png", dpi=150
     )
     console.print(f"Wrote posterior.nc, fit.png and marginals.png to {output}", highlight=False)

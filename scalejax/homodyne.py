@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from scalejax.rules import homodyne
+from scalejax.rules import homodyne, report_distortion
 from scalejax.scaling import Group, Scaling
+from scalejax.space import Prior
 from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,8 @@ def compute_scaling_factors(
     """One Scaling under the homodyne rule: contrast (n_phi), offset (n_phi), then the physical.
 
     A physical parameter that the space does not have is skipped with a warning. Where there is no
-    prior, the midpoint and a quarter of the range stand in.
+    prior, the midpoint and a quarter of the range stand in. A warning says which declared priors
+    the rule distorts (see `scalejax.rules.report_distortion`).
 
     **Raises** `ValueError` for a mode other than `static` and `laminar_flow` and for n_phi < 1;
     `KeyError` for a space without contrast or offset.
@@ -71,10 +73,14 @@ def compute_scaling_factors(
         except KeyError:
             prior = None
         mu, sigma = getattr(prior, "mu", None), getattr(prior, "sigma", None)
+        center, scale = homodyne(low, high, mu, sigma)
+        if mu is not None and sigma is not None and low < high:
+            if not isinstance(prior, Prior):
+                prior = Prior("TruncatedNormal", mu, sigma, low, high)
+            report_distortion(group.name, prior, center, scale, low, high)
         present.append(group)
-        columns.append((*homodyne(low, high, mu, sigma), low, high))
-    widths = [group.width for group in present]
-    return Scaling(*np.repeat(np.array(columns).T, widths, axis=1), groups=present)
+        columns.append((center, scale, low, high))
+    return Scaling.from_groups(present, columns)
 
 
 def log_scaling_factors(scaling: Scaling) -> None:

@@ -17,30 +17,71 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 from numpyro.infer import init_to_uniform, init_to_value
 
+from scalejax.distributions import DeclaredPrior, ScalingTransform, declared_prior, pulled_back
 from scalejax.scaling import Scaling
+
+__all__ = [
+    "DeclaredPrior",
+    "ScalingTransform",
+    "declared_prior",
+    "init_to_initial_z",
+    "init_to_original",
+    "sample_scaled",
+    "sample_scaled_parameter",
+]
 
 
 def sample_scaled(
-    name: str, scaling: Scaling, *, prior_scale: float = 1.0
+    name: str,
+    scaling: Scaling,
+    *,
+    prior: dist.Distribution | None = None,
+    prior_scale: float = 1.0,
+    shards: float = 1,
 ) -> dict[str, Float[Array, "..."]]:
-    """Sample every parameter of a Scaling from one normal vector; values in physical units.
+    """Sample every parameter of a Scaling from one vector z; values in physical units.
 
-    Sites: `{name}_z`, of shape (P,), Normal(0, prior_scale) in every element, and a deterministic
-    one for each group, under the group's name. Returns the groups, as `scaling.unpack` does. The
-    prior on θ is the image of the normal under the Scaling. `prior_scale` = √K tempers it for one
-    of K shards of the data: Normal(0, 1)^(1/K) is Normal(0, √K) (Scott et al. 2016).
+    Sites: `{name}_z`, of shape (P,), and a deterministic one for each group, under the group's
+    name. Returns the groups, as `scaling.unpack` does.
 
-    **Raises** `ValueError` for a prior_scale that is not positive.
+    With `prior`, a distribution of θ such as `declared_prior(space, sizes)`, z has its density,
+    pulled back through the Scaling: the posterior does not depend on the Scaling. Without, z is
+    Normal(0, prior_scale) in every element, and the prior on θ is the image of that under the
+    Scaling.
+
+    `shards` = K tempers the prior for one of K shards of the data, so that the product of their K
+    posteriors is that of all data (Scott et al. 2016): the normal prior becomes Normal(0, √K); the
+    log-density of `prior` in z is divided by K, and draws without data remain those of `prior`.
+
+    **Raises** `ValueError` for a prior_scale that is not positive, shards below 1, prior_scale
+    together with shards or with a prior, and a prior of another shape or other groups than the
+    Scaling, or with support beyond the Scaling's bounds.
 
     Examples:
         >>> import jax
         >>> from numpyro.handlers import seed
-        >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
-        >>> theta = seed(sample_scaled, jax.random.key(0))("theta", scaling)
+        >>> from scalejax import Parameter, ParameterSpace
+        >>> space = ParameterSpace(a=Parameter(0, 1, dim="phi"), b=Parameter(-1, 1))
+        >>> prior = declared_prior(space, {"phi": 3})
+        >>> scaling = Scaling.from_space(space, {"phi": 3}, rule="homodyne")
+        >>> theta = seed(sample_scaled, jax.random.key(0))("theta", scaling, prior=prior)
         >>> theta["a"].shape, theta["b"].shape
         ((3,), ())
     """
-    z = numpyro.sample(f"{name}_z", _normal(prior_scale, (len(scaling),)).to_event(1))
+    if not isinstance(shards, Tracer) and not shards >= 1:
+        raise ValueError(f"shards must be at least 1; got {shards}")
+    if isinstance(prior_scale, Tracer) or prior_scale != 1:
+        if prior is not None:
+            raise ValueError("prior_scale is that of the normal prior; it goes with no other prior")
+        if isinstance(shards, Tracer) or shards != 1:
+            raise ValueError("give shards or prior_scale: shards = K is prior_scale = √K")
+    if prior is None:
+        normal = _normal(prior_scale * shards**0.5, (len(scaling),)).to_event(1)
+        z = numpyro.sample(f"{name}_z", normal)
+    else:
+        _check_prior(prior, scaling)
+        with numpyro.handlers.scale(scale=1 / shards):
+            z = numpyro.sample(f"{name}_z", pulled_back(prior, scaling))
     groups = scaling.unpack(scaling.to_original(z))
     return {group: _deterministic(group, value) for group, value in groups.items()}
 
@@ -152,6 +193,36 @@ def init_to_original(name: str, scaling: Scaling, values: Mapping[str, Any]) -> 
     start_z = jnp.asarray(scaling.pack(start), float)  # as NumPyro's draws are
     strategy: Any = init_to_value(values={f"{name}_z": start_z})
     return strategy
+
+
+def _check_prior(prior: dist.Distribution, scaling: Scaling) -> None:
+    if prior.batch_shape or prior.event_shape != (len(scaling),):
+        raise ValueError(
+            f"prior: expected one distribution with event shape ({len(scaling)},), that of the "
+            f"Scaling's parameters; got batch shape {prior.batch_shape} and event shape "
+            f"{prior.event_shape}"
+        )
+    if not isinstance(prior, DeclaredPrior):
+        return
+    if prior.scaling.flat_names != scaling.flat_names:
+        raise ValueError(
+            f"prior: expected that of {', '.join(scaling.names)}, as in the Scaling; got that of "
+            f"{', '.join(prior.scaling.names)}"
+        )
+    bounds = (prior.density.low, prior.density.high, scaling.low, scaling.high)
+    if any(isinstance(bound, Tracer) for bound in bounds):
+        return
+    coarser = min((bound.dtype for bound in bounds), key=lambda dtype: dtype.itemsize)
+    low, high, scaling_low, scaling_high = (np.asarray(bound, coarser) for bound in bounds)
+    beyond = (low < scaling_low) | (high > scaling_high)
+    beyond |= (low == high) != (scaling_low == scaling_high)
+    if beyond.any():
+        i = int(np.argmax(beyond))
+        raise ValueError(
+            f"prior of {scaling.flat_names[i]!r}: expected support within the Scaling's bounds, "
+            f"[{scaling_low[i]}, {scaling_high[i]}], and both pinned or neither; got "
+            f"[{low[i]}, {high[i]}]"
+        )
 
 
 # The key under which a site carries its start, for `init_to_initial_z` to find.

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import arviz as az
 import numpy as np
+from jaxtyping import ArrayLike
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
+from scalejax.priors import Density, declared_or_flat, quantiles
 from scalejax.scaling import Scaling
-from scalejax.space import ParameterSpace
+from scalejax.space import Parameter, ParameterSpace
 from scalejax.xpcs.correlation import to_matrix, two_time
 from scalejax.xpcs.inputs import Measurement
 
@@ -67,12 +70,13 @@ def marginals(
     space: ParameterSpace,
     truth: Mapping[str, np.ndarray] | None = None,
     *,
-    prior_scale: float = 1.0,
+    prior_scale: float | None = None,
 ) -> Figure:
     """Posterior of every parameter that is not pinned, with its prior and, if known, its truth.
 
     A panel a group: a histogram for a scalar, 5 %–95 % intervals along its dimension for a vector.
-    The prior is the one sampled with: the image of Normal(0, prior_scale) under the Scaling.
+    The prior is the declared one, or, if `prior_scale` is given, the image of
+    Normal(0, prior_scale) under the Scaling.
     """
     groups = [group for group in scaling.groups if not space[group.name].pinned]
     columns = min(4, len(groups))
@@ -85,11 +89,15 @@ def marginals(
         draws = result["posterior"][group.name]
         true = None if truth is None else np.atleast_1d(truth[group.name])
         label = space.label(group.name)
+        if prior_scale is None:
+            prior = _declared(group.name, space[group.name])
+        else:
+            prior = _normal(scaling[group.name], prior_scale)
         if group.size is None:
-            _histogram(axis, draws.values.ravel(), scaling[group.name], true, prior_scale)
+            _histogram(axis, draws.values.ravel(), prior, true)
             axis.set_xlabel(label)
         else:
-            _intervals(axis, draws, scaling[group.name], true, prior_scale)
+            _intervals(axis, draws, prior, true)
             axis.set_ylabel(label)
     handles = {}
     for axis in figure.axes:
@@ -101,13 +109,45 @@ def marginals(
     return figure
 
 
-def _histogram(axis: Axes, draws, scaling: Scaling, truth, prior_scale) -> None:
+@dataclass(frozen=True)
+class _Prior:
+    """The prior of one group: the density of each of its elements, and its quantiles."""
+
+    log_density: Callable[[np.ndarray], ArrayLike]
+    quantiles: Callable[[np.ndarray], ArrayLike]
+
+
+def _declared(name: str, parameter: Parameter) -> _Prior:
+    density = Density.from_space(ParameterSpace({name: parameter}), widths=[1])
+    return _Prior(
+        lambda theta: density.log_prob(theta[:, None])[:, 0],
+        lambda q: quantiles(declared_or_flat(name, parameter), q),
+    )
+
+
+def _normal(scaling: Scaling, prior_scale: float) -> _Prior:
+    """The image of Normal(0, prior_scale) under the Scaling of a group, in its first element."""
+    ones = np.ones(len(scaling))
+
+    def log_density(theta):
+        z = scaling.to_normalized(theta[:, None] * ones)
+        _, log_slope = scaling.forward_and_log_derivative(z)
+        inside = (theta > float(scaling.low[0])) & (theta < float(scaling.high[0]))
+        log_density = stats.norm.logpdf(np.asarray(z), scale=prior_scale) - log_slope
+        return np.where(inside, log_density[:, 0], -np.inf)
+
+    def at(q):
+        return scaling.to_original(prior_scale * stats.norm.ppf(q)[:, None] * ones)[:, 0]
+
+    return _Prior(log_density, at)
+
+
+def _histogram(axis: Axes, draws, prior: _Prior, truth) -> None:
     axis.hist(draws, bins=40, density=True, color=POSTERIOR, alpha=0.75, label="posterior")
     theta = np.linspace(*axis.get_xlim(), 400)
-    theta = theta[(theta > float(scaling.low[0])) & (theta < float(scaling.high[0]))]
-    z = scaling.to_normalized(theta[:, None])
-    log_density = stats.norm.logpdf(np.asarray(z)[:, 0], scale=prior_scale) - scaling.log_det(z)
-    axis.plot(theta, np.exp(log_density), color=PRIOR, linestyle="--", label="prior density")
+    axis.plot(
+        theta, np.exp(prior.log_density(theta)), color=PRIOR, linestyle="--", label="prior density"
+    )
     if truth is not None:
         axis.axvline(truth[0], color=TRUTH, linewidth=2, label="truth")
     axis.set_yticks([])
@@ -115,7 +155,7 @@ def _histogram(axis: Axes, draws, scaling: Scaling, truth, prior_scale) -> None:
     axis.locator_params(axis="x", nbins=4)
 
 
-def _intervals(axis: Axes, draws, scaling: Scaling, truth, prior_scale) -> None:
+def _intervals(axis: Axes, draws, prior: _Prior, truth) -> None:
     dim = draws.dims[-1]
     at = draws[dim].values
     low, middle, high = draws.quantile([0.05, 0.5, 0.95], dim=("chain", "draw")).values
@@ -128,8 +168,7 @@ def _intervals(axis: Axes, draws, scaling: Scaling, truth, prior_scale) -> None:
         truth = np.broadcast_to(truth, at.shape)
         axis.plot(at, truth, "_", color=TRUTH, markersize=12, markeredgewidth=2, label="truth")
         limits = np.array([min(limits[0], truth.min()), max(limits[1], truth.max())])
-    z = prior_scale * stats.norm.ppf([[0.05], [0.95]]) * np.ones(len(scaling))
-    band = np.asarray(scaling.to_original(z))
+    band = np.asarray(prior.quantiles(np.array([0.05, 0.95])))
     axis.fill_between(at, *band, color=PRIOR, alpha=0.2, linewidth=0, label="prior, 5 %–95 %")
     axis.set_ylim(limits + np.ptp(limits) * np.array([-0.15, 0.15]))
     axis.set_xlabel("φ (°)" if dim == "phi" else dim)

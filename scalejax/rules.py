@@ -1,19 +1,23 @@
 """Rules: from bounds and declared priors to the center and scale of a Scaling.
 
 NumPy and SciPy in float64, run once at construction, over groups and never over elements. A rule
-chooses coordinates only; it must not know what they are used for.
+chooses coordinates only; it must not know what they are used for. What the homodyne rule does to a
+declared prior is said through `logging`, for those who take its coordinates for a prior.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 
-import numpy as np
 from scipy import stats
 
+from scalejax.priors import quantiles
 from scalejax.space import Parameter, Prior
 
 RULES = ("matched", "homodyne")
+
+logger = logging.getLogger(__name__)
 
 
 def factors(name: str, parameter: Parameter, rule: str) -> tuple[float, float, float, float]:
@@ -33,7 +37,9 @@ def factors(name: str, parameter: Parameter, rule: str) -> tuple[float, float, f
     if math.isfinite(high - low):
         if rule == "homodyne" or prior is None:
             mu, sigma = (None, None) if prior is None else (prior.mu, prior.sigma)
-            return *homodyne(low, high, mu, sigma), low, high
+            center, scale = homodyne(low, high, mu, sigma)
+            report_distortion(name, prior, center, scale, low, high)
+            return center, scale, low, high
     elif prior is None:
         raise ValueError(
             f"parameter {name!r}: bounds ({low}, {high}) alone set no scale; declare a prior "
@@ -58,6 +64,31 @@ def homodyne(low: float, high: float, mu: float | None, sigma: float | None) -> 
     return center, max(scale, (high - low) / 10, 1e-6)
 
 
+def report_distortion(
+    name: str, prior: Prior | None, center: float, scale: float, low: float, high: float
+) -> None:
+    """Log a warning if a normal z, between these bounds, would be far from the declared prior.
+
+    That is, if θ at z = 0 is off the prior's median by more than half a sigma (of a LogNormal or
+    Uniform prior, half the distance between its quantiles at ±1 standard deviation), or if the
+    scale is not the declared sigma.
+    """
+    if prior is None:
+        return
+    below, median, above = quantiles(prior, stats.norm.cdf([-1.0, 0.0, 1.0])).tolist()
+    declares_sigma = prior.family in ("TruncatedNormal", "Normal", "BetaScaled")
+    sigma = prior.sigma if declares_sigma and prior.sigma is not None else (above - below) / 2
+    half = (high - low) / 2
+    at_zero = low + half + half * math.tanh((center - low - half) / half)
+    found = []
+    if abs(at_zero - median) > sigma / 2:
+        found.append(f"z = 0 is at {at_zero:.6g}, the declared prior's median at {median:.6g}")
+    if prior.sigma is not None and scale > prior.sigma:
+        found.append(f"the scale is {scale:.6g}, the declared sigma {prior.sigma:.6g}")
+    if found:
+        logger.warning("parameter %s under the homodyne rule: %s", name, "; ".join(found))
+
+
 def matched(prior: Prior) -> tuple[float, float]:
     """Center and scale with which a standard normal z comes closest to a declared prior.
 
@@ -69,7 +100,7 @@ def matched(prior: Prior) -> tuple[float, float]:
         >>> matched(Prior("Normal", 3.0, 0.5, -math.inf, math.inf))
         (3.0, 0.5)
     """
-    below, median, above = quantiles(prior, stats.norm.cdf([-1.0, 0.0, 1.0]))
+    below, median, above = quantiles(prior, stats.norm.cdf([-1.0, 0.0, 1.0])).tolist()
     low, high = prior.low, prior.high
     if math.isfinite(low) and math.isfinite(high):
         # The inverse of mid + half·tanh((r − mid)/half).
@@ -81,28 +112,3 @@ def matched(prior: Prior) -> tuple[float, float]:
     if math.isfinite(high):
         return median, (high - median) * math.log((high - below) / (high - above)) / 2
     return median, (above - below) / 2
-
-
-def quantiles(prior: Prior, q) -> list[float]:
-    """The quantiles of a declared prior, strictly inside its support."""
-    low, high, mu, sigma = prior.low, prior.high, prior.mu, prior.sigma
-    if prior.family == "Uniform":
-        values = stats.uniform.ppf(q, low, high - low)
-    elif prior.family == "BetaScaled":
-        assert mu is not None and sigma is not None
-        # The beta distribution with this mean and standard deviation, by its moments.
-        mean = (mu - low) / (high - low)
-        concentration = (mu - low) * (high - mu) / sigma**2 - 1
-        values = stats.beta.ppf(
-            q, mean * concentration, (1 - mean) * concentration, low, high - low
-        )
-    elif prior.family == "LogNormal":
-        with np.errstate(divide="ignore"):
-            values = np.exp(_truncated_normal(q, mu, sigma, np.log(low), np.log(high)))
-    else:
-        values = _truncated_normal(q, mu, sigma, low, high)
-    return [float(v) for v in np.clip(values, np.nextafter(low, high), np.nextafter(high, low))]
-
-
-def _truncated_normal(q, mu, sigma, low, high):
-    return stats.truncnorm.ppf(q, (low - mu) / sigma, (high - mu) / sigma, mu, sigma)

@@ -118,7 +118,8 @@ class Scaling(eqx.Module):
 
         **Arguments:** `sizes`: the length of each named dimension, as `{"phi": 23}`. `rule`:
         `"matched"` (z = 0 is the declared prior's median and z = ±1 its quantiles at one standard
-        deviation, on average) or `"homodyne"` (the rule of homodyne's scaling module).
+        deviation, on average) or `"homodyne"` (the rule of homodyne's scaling module, which logs a
+        warning for each declared prior that it would distort were z normal).
 
         **Raises:** `ValueError` for a rule there is not, a dimension without a size, and a
         parameter for which bounds and prior set no scale.
@@ -133,9 +134,22 @@ class Scaling(eqx.Module):
         from scalejax.rules import factors
 
         groups = [Group(name, _size(name, p.dim, sizes or {}), p.dim) for name, p in space.items()]
-        columns = [factors(name, parameter, rule) for name, parameter in space.items()]
+        return cls.from_groups(groups, [factors(name, p, rule) for name, p in space.items()])
+
+    @classmethod
+    def from_groups(
+        cls, groups: Iterable[Group], columns: Iterable[tuple[float, float, float, float]]
+    ) -> Scaling:
+        """A Scaling from one (center, scale, low, high) a group, that of all its elements.
+
+        Examples:
+            >>> groups, columns = [Group("a", 2), Group("b")], [(0.0, 1.0, -5.0, 5.0)] * 2
+            >>> Scaling.from_groups(groups, columns).flat_names
+            ['a_0', 'a_1', 'b']
+        """
+        groups = list(groups)
         widths = [group.width for group in groups]
-        return cls(*np.repeat(np.array(columns).T, widths, axis=1), groups=groups)
+        return cls(*np.repeat(np.array(list(columns)).T, widths, axis=1), groups=groups)
 
     # --- the map ---
 

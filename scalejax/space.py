@@ -221,7 +221,19 @@ def _check_prior(name: str, p: Parameter) -> None:
     if p.family in ("Uniform", "BetaScaled"):
         finite = math.isfinite(high - low)
         _require(name, finite, f"a {p.family} prior needs finite bounds", where)
-    if p.family == "BetaScaled" and mu is not None and sigma is not None:
+    if mu is None or sigma is None:
+        return
+    if "Normal" in p.family:
+        of_log = p.family == "LogNormal"
+        ends = [math.log(x) if x > 0 else -math.inf for x in (low, high)] if of_log else [low, high]
+        away = max(ends[0] - mu, mu - ends[1]) / sigma
+        _require(
+            name,
+            away <= 1e6,
+            "the bounds must not lie more than 10^6 sigma from mu",
+            f"mu = {mu}, sigma = {sigma} with bounds {where}",
+        )
+    if p.family == "BetaScaled":
         inside = low < mu < high
         _require(name, inside, f"a BetaScaled prior needs mu inside {where}", f"mu = {mu}")
         _require(

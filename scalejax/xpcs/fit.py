@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import arviz as az
 import jax
 import numpy as np
+import numpyro.distributions as dist
 import xarray
 from numpyro.infer import MCMC, NUTS, init_to_uniform
 
@@ -32,9 +33,17 @@ class Sampling:
 
 
 def fit(
-    measurement: Measurement, scaling: Scaling, space: ParameterSpace, sampling: Sampling
+    measurement: Measurement,
+    scaling: Scaling,
+    space: ParameterSpace,
+    sampling: Sampling,
+    *,
+    prior: dist.Distribution | None,
 ) -> az.InferenceData:
     """The posterior of every parameter of `space` in physical units, and of `theta_z`.
+
+    `prior` is a distribution of θ, such as `declared_prior(space, sizes)`, or None for the normal
+    prior on z.
 
     Chains start at the initial values of the space, or, if it has none, at random points of
     normalized space. They run side by side where there is a device for each.
@@ -59,6 +68,7 @@ def fit(
         scaling,
         measurement.experiment,
         measurement.c2,
+        prior=prior,
         extra_fields=("num_steps", "energy", "diverging"),
     )
     dims = {group.name: [group.dim] for group in scaling.groups if group.dim is not None}

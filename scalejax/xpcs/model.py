@@ -16,13 +16,16 @@ def model(
     experiment: Experiment,
     c2: Float[Array, "n_phi n_pairs"] | None = None,
     *,
+    prior: dist.Distribution | None = None,
     prior_scale: float = 1.0,
+    shards: float = 1,
 ) -> None:
     """c2 at the pairs t1 < t2 is normal about `two_time`, with a standard deviation to be found.
 
     `scaling` is that of `parameters.for_mode`: one vector with every physical parameter and the
-    noise `sigma`. Sites: `theta_z` (P,), a deterministic one a group, and `c2`, observed if given.
+    noise `sigma`. `prior`, `prior_scale` and `shards` are those of `sample_scaled`. Sites:
+    `theta_z` (P,), a deterministic one a group, and `c2`, observed if given.
     """
-    theta = sample_scaled("theta", scaling, prior_scale=prior_scale)
+    theta = sample_scaled("theta", scaling, prior=prior, prior_scale=prior_scale, shards=shards)
     mean = two_time(theta, experiment)
     numpyro.sample("c2", dist.Normal(mean, theta["sigma"]).to_event(2), obs=c2)
