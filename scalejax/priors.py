@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -93,6 +94,7 @@ class Density(eqx.Module):
         families = frozenset(p.prior.family for p in space.values() if p.prior is not None)
         return cls(**{key: jnp.asarray(a) for key, a in arrays.items()}, families=families)
 
+    @partial(jax.jit, inline=True)
     def log_prob(self, theta: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
         """The log of each element's density: −inf outside its support, 0 where it is pinned."""
         theta = jnp.asarray(theta)
@@ -111,14 +113,11 @@ class Density(eqx.Module):
         if "LogNormal" in self.families:
             result -= jnp.where(self.is_log, t, 0)
         if "BetaScaled" in self.families:
-            below, above = (
-                jnp.where(self.is_beta, part, 1)
-                for part in (
-                    (theta - self.low) / (self.origin - self.low),
-                    (self.high - theta) / (self.high - self.origin),
-                )
+            ratios = (
+                self._if_beta(theta - self.low) / self._if_beta(self.origin - self.low),
+                self._if_beta(self.high - theta) / self._if_beta(self.high - self.origin),
             )
-            result += xlogy(self.alpha - 1, below) + xlogy(self.beta - 1, above)
+            result += xlogy(self.alpha - 1, ratios[0]) + xlogy(self.beta - 1, ratios[1])
         return jnp.where(self.low == self.high, 0, jnp.where(inside, result, -jnp.inf))
 
     def quantile(self, q: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
@@ -131,6 +130,7 @@ class Density(eqx.Module):
             raise NotImplementedError("JAX has no quantile function of the beta distribution")
         return _quantile(self, jnp.asarray(q, self.mu.dtype))
 
+    @partial(jax.jit, static_argnames="shape")
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "*shape P"]:
         """Independent draws, strictly inside the bounds."""
         shape, dtype = (*shape, *self.mu.shape), self.mu.dtype
@@ -143,11 +143,15 @@ class Density(eqx.Module):
             theta = bounds.strictly_inside(theta, self.low, self.high)
         return theta
 
+    def _if_beta(self, distance):
+        return jnp.where(self.is_beta, distance, 1)
+
     def _log(self, theta):
         return jnp.where(self.is_log, jnp.log(jnp.where(self.is_log, theta, 1)), theta)
 
 
 @jax.custom_jvp
+@jax.jit
 def _quantile(density: Density, q):
     low, high = density.low, density.high
     if "LogNormal" in density.families:

@@ -9,9 +9,11 @@ import pytest
 from numpyro.handlers import seed, trace
 from numpyro.infer import MCMC, NUTS, Predictive, init_to_uniform
 from numpyro.infer.util import initialize_model, log_density
+from scipy import stats
 
-from scalejax import Scaling
+from scalejax import Parameter, ParameterSpace, Scaling
 from scalejax.numpyro import (
+    declared_prior,
     init_to_initial_z,
     init_to_original,
     sample_scaled,
@@ -55,6 +57,133 @@ def test_density_is_that_of_the_normal_prior(prior_scale):
     got, _ = log_density(model, (), {}, {"theta_z": z})
     want = dist.Normal(0, prior_scale).log_prob(z).sum()
     np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+DECLARED = ParameterSpace(
+    contrast=Parameter(0, 1, mu=0.3, sigma=0.1, dim="phi"),
+    D0=Parameter(100, 1e5, mu=1000, sigma=1000),
+    sigma=Parameter(0, jnp.inf, mu=-4.6, sigma=1, family="LogNormal"),
+    alpha=Parameter(-1.2, -1.2),
+)
+SIZES = {"phi": 3}
+RULES = ("matched", "homodyne")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_density_is_that_of_a_prior_pulled_back(rule, float64):
+    """The density of θ and the log-determinant; a normal one for z of what is pinned."""
+    scaling, prior = Scaling.from_space(DECLARED, SIZES, rule), declared_prior(DECLARED, SIZES)
+    z = jnp.array([0.5, -1.0, 2.0, 0.1, -0.3, 1.5])
+
+    def model(shards=1):
+        sample_scaled("theta", scaling, prior=prior, shards=shards)
+
+    got, found = log_density(model, (), {}, {"theta_z": z})
+    want = scaling.pullback(prior.log_prob)(z) + stats.norm.logpdf(1.5)
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+    np.testing.assert_array_equal(found["D0"]["value"], scaling.to_original(z)[3])
+    tempered, _ = log_density(model, (4,), {}, {"theta_z": z})
+    np.testing.assert_allclose(tempered, want / 4, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_draws_without_data_follow_the_declared_marginals(rule, dtype):
+    """Kolmogorov–Smirnov on 3000 draws of each parameter, together at the level 10⁻³."""
+    scaling, prior = Scaling.from_space(DECLARED, SIZES, rule), declared_prior(DECLARED, SIZES)
+
+    def model():
+        sample_scaled("theta", scaling, prior=prior)
+
+    draws = Predictive(model, num_samples=3000)(jax.random.key(1))
+    known = {
+        "contrast": stats.truncnorm(-3, 7, 0.3, 0.1),
+        "D0": stats.truncnorm(-0.9, 99, 1000, 1000),
+        "sigma": stats.lognorm(1, scale=np.exp(-4.6)),
+    }
+    for name, distribution in known.items():
+        for column in np.asarray(draws[name], float).reshape(3000, -1).T:
+            assert stats.kstest(column, distribution.cdf).pvalue > 1e-3 / 5, name
+    np.testing.assert_array_equal(draws["alpha"], np.asarray(-1.2, dtype))
+
+
+def test_shards_of_the_normal_prior_are_its_scale():
+    z = jnp.linspace(-1, 1, 6)
+    values = [
+        log_density(sample_scaled, ("theta", SCALING), given, {"theta_z": z})[0]
+        for given in ({"shards": 4}, {"prior_scale": 2.0})
+    ]
+    assert values[0] == values[1]
+
+
+def test_shards_may_be_traced():
+    prior = declared_prior(DECLARED, SIZES)
+
+    @jax.jit
+    def density(shards, prior, scaling):
+        given = {"prior": prior, "shards": shards}
+        return log_density(sample_scaled, ("theta", scaling), given, {"theta_z": jnp.ones(6)})[0]
+
+    one, four = (density(shards, prior, prior.scaling) for shards in (1.0, 4.0))
+    np.testing.assert_allclose(four, one / 4, rtol=1e-6)
+
+
+def test_any_distribution_of_theta_can_be_the_prior(float64):
+    """A correlated one, say, on a Scaling that covers it."""
+    scaling = Scaling(0.0, 1.0, -jnp.inf, jnp.inf, groups={"a": None, "b": None})
+    joint = dist.MultivariateNormal(jnp.zeros(2), jnp.array([[1.0, 0.8], [0.8, 1.0]]))
+    z = jnp.array([0.3, -0.2])
+    found, _ = log_density(sample_scaled, ("theta", scaling), {"prior": joint}, {"theta_z": z})
+    np.testing.assert_allclose(found, joint.log_prob(z), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"shards": 0}, "shards must be at least 1; got 0"),
+        ({"shards": np.nan}, "shards must be at least 1; got nan"),
+        ({"shards": 4, "prior_scale": 2.0}, "give shards or prior_scale"),
+        ({"prior_scale": -1.0}, "prior_scale must be positive; got -1.0"),
+        (
+            {"prior": declared_prior(DECLARED, SIZES), "prior_scale": 2.0},
+            "goes with no other prior",
+        ),
+        (
+            {"prior": dist.Normal(0, 1).expand([6])},
+            r"event shape \(6,\), .* got batch shape \(6,\) and event shape \(\)",
+        ),
+        (
+            {"prior": declared_prior(DECLARED, {"phi": 4})},
+            r"got batch shape \(\) and event shape \(7,\)",
+        ),
+        (
+            {
+                "prior": declared_prior(
+                    ParameterSpace({**DECLARED, "D0": Parameter(10, 1e3)}), SIZES
+                )
+            },
+            r"prior of 'D0': expected .* within .* \[100.0, 100000.0\], .* got \[10.0, 1000.0\]",
+        ),
+        (
+            {
+                "prior": declared_prior(
+                    ParameterSpace({**DECLARED, "D0": Parameter(1e3, 1e3)}), SIZES
+                )
+            },
+            "prior of 'D0': expected .* both pinned or neither",
+        ),
+        (
+            {
+                "prior": declared_prior(
+                    ParameterSpace({n.lower(): p for n, p in DECLARED.items()}), SIZES
+                )
+            },
+            "expected that of contrast, D0, sigma, alpha, as in the Scaling; got that of contrast, d",
+        ),
+    ],
+)
+def test_errors_of_priors(given, message):
+    with pytest.raises(ValueError, match=message):
+        seed(sample_scaled, jax.random.key(0))("theta", SCALING, **given)
 
 
 def test_prior_predictive_draws():

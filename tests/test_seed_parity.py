@@ -12,8 +12,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from scalejax import ParameterSpace, Scaling, compute_scaling_factors, log_scaling_factors
+from scalejax import (
+    Parameter,
+    ParameterSpace,
+    Scaling,
+    compute_scaling_factors,
+    log_scaling_factors,
+)
 from scalejax.xpcs import default_config
 from tests import cases
 from tests.oracle import mpmath
@@ -149,3 +156,52 @@ def test_log_scaling_factors(caplog):
         ("DEBUG", "  c_0: center=0.5, scale=0.1, bounds=[0, 1]"),
         ("DEBUG", "  D0: center=1000, scale=500, bounds=[100, 1e+05]"),
     ]
+
+
+def test_what_the_rule_does_to_declared_priors_is_said(caplog):
+    """Once a parameter, with both numbers; nothing of those it leaves alone, or of flat ones."""
+    space = ParameterSpace(
+        contrast=Parameter(0, 1, mu=0.06, sigma=0.05, dim="phi"),  # floored, and off the median
+        offset=Parameter(0.5, 1.5, mu=1, sigma=0.2, dim="phi"),  # as declared
+        D0=Parameter(100, 1e5, mu=1000, sigma=1000),
+        alpha=Parameter(-2, 2, mu=-1.2, sigma=0.3),  # floored only
+        D_offset=Parameter(-1e5, 1e5),  # no prior
+    )
+    expected = [
+        ("contrast", "z = 0 is at 0.14679, the declared prior's median at 0.0672361; "
+                     "the scale is 0.1, the declared sigma 0.05"),
+        ("D0", "z = 0 is at 12391.6, the declared prior's median at 1232.77; "
+               "the scale is 9990, the declared sigma 1000"),
+        ("alpha", "the scale is 0.4, the declared sigma 0.3"),
+    ]  # fmt: skip
+    messages = [f"parameter {name} under the homodyne rule: {text}" for name, text in expected]
+    # By the quantiles of SciPy, and the formula.
+    assert abs(stats.truncnorm(-0.9, 99, 1000, 1000).median() - 1232.77) < 0.01
+    assert abs(50050 + 49950 * np.tanh((1000 - 50050) / 49950) - 12391.6) < 0.05
+
+    with caplog.at_level(logging.WARNING):
+        Scaling.from_space(space, {"phi": 3}, "homodyne")
+    assert [record.getMessage() for record in caplog.records] == messages
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        compute_scaling_factors(space, 3, "static")
+    assert [record.getMessage() for record in caplog.records] == messages
+    caplog.clear()
+    Scaling.from_space(space, {"phi": 3}, "matched")
+    assert not caplog.records
+
+
+def test_a_distortion_is_said_of_priors_in_other_words(caplog):
+    """Those of another package, with a mu and a sigma and no family."""
+
+    class Space:
+        def get_bounds(self, name):
+            return (100.0, 1e5)
+
+        def get_prior(self, name):
+            return type("Theirs", (), {"mu": 1000.0, "sigma": 1000.0})()
+
+    with caplog.at_level(logging.WARNING):
+        compute_scaling_factors(Space(), 2, "static")
+    assert len(caplog.records) == 5
+    assert "median at 1232.77" in caplog.text
