@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").glob("**/*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").glob("*.md"))]
 
 
 def blocks(page):
@@ -14,11 +14,26 @@ def blocks(page):
     return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name)
-def test_code_blocks(page):
+def run_page(page):
+    """The names that a page's code defines."""
     names: dict = {"__name__": "__main__"}
     for block in blocks(page):
         exec(compile(block, page.name, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name)
+def test_code_blocks(page):
+    run_page(page)
+
+
+def test_every_recipe_has_a_test():
+    """`test_recipes` runs them, and looks at what they find."""
+    tests = (ROOT / "tests" / "test_recipes.py").read_text(encoding="utf-8")
+    recipes = list((ROOT / "docs" / "pages" / "recipes").glob("*.md"))
+    assert recipes
+    for page in recipes:
+        assert f'RECIPES / "{page.name}"' in tests
 
 
 def test_there_is_code_in_the_readme():

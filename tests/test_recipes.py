@@ -1,0 +1,85 @@
+"""The recipes' code gives what their words say, against quadrature over the prior."""
+
+import arviz as az
+import jax
+import numpy as np
+from scipy import optimize, stats
+
+from tests.test_readme import ROOT, run_page
+
+RECIPES = ROOT / "docs" / "pages" / "recipes"
+PRIORS = {
+    "rate": stats.truncnorm(-3, 97, 0.3, 0.1),
+    "capacity": stats.truncnorm(-2.4999995, 497.5, 5e6, 2e6),
+    "offset": stats.truncnorm(-500, 500, 0, 2e4),
+}
+
+
+def curve(hours, rate, capacity, offset):
+    return offset + capacity / (1 + np.exp(-rate * (hours - 24)))
+
+
+def reference(hours, counts):
+    """Means and sds of the posterior, by the midpoint rule over the priors' quantiles."""
+    q = {"rate": 160, "capacity": 160, "offset": 30}
+    nodes = [PRIORS[name].ppf((np.arange(n) + 0.5) / n) for name, n in q.items()]
+    grid = np.meshgrid(*nodes, indexing="ij")
+    log_weight = -sum(
+        ((count - curve(hour, *grid)) / 5e5) ** 2 / 2
+        for hour, count in zip(np.asarray(hours, float), np.asarray(counts, float), strict=True)
+    )
+    weight = np.exp(log_weight - log_weight.max())
+    weight /= weight.sum()
+    mean = {n: (weight * g).sum() for n, g in zip(PRIORS, grid, strict=True)}
+    return {
+        n: (mean[n], np.sqrt((weight * (g - mean[n]) ** 2).sum()))
+        for n, g in zip(PRIORS, grid, strict=True)
+    }
+
+
+def assert_posterior(draws, names):
+    """Means and sds within 4 Monte Carlo standard errors, and 1 % of a sd for the quadrature."""
+    data = az.from_dict({n: np.asarray(draws[n], float).reshape(-1, 1000) for n in PRIORS})
+    known = reference(names["hours"], names["counts"])
+    for name, (mean, sd) in known.items():
+        found = data["posterior"][name]
+        error = az.mcse(data, method="mean")[name], az.mcse(data, method="sd")[name]
+        assert abs(float(found.mean()) - mean) < 4 * error[0] + 0.01 * sd, name
+        assert abs(float(found.std()) - sd) < 4 * error[1] + 0.01 * sd, name
+
+
+def test_numpyro_model():
+    names = run_page(RECIPES / "numpyro-model.md")
+    for draws in (names["draws"], names["own_draws"]):
+        assert_posterior(draws, names)
+    steps = [
+        count / min(float(v) for v in az.ess({n: np.asarray(v) for n, v in draws.items()}).values())
+        for draws, count in (
+            (names["draws"], names["steps"]), (names["own_draws"], names["own_steps"])
+        )
+    ]  # fmt: skip
+    assert steps[0] < steps[1]
+
+
+def test_blackjax():
+    names = run_page(RECIPES / "blackjax.md")
+    assert_posterior(names["draws"], names)
+
+
+def test_optimistix():
+    """The MAP is that of SciPy in the priors' own units; the mode in z has no gradient left."""
+    names = run_page(RECIPES / "optimistix.md")
+    hours, counts = np.asarray(names["hours"]), np.asarray(names["counts"])
+    units = np.array([0.1, 2e6, 2e4])
+
+    def loss(x):
+        theta = x * units
+        prior = sum(p.logpdf(t) for p, t in zip(PRIORS.values(), theta, strict=True))
+        return -prior + (((counts - curve(hours, *theta)) / 5e5) ** 2).sum() / 2
+
+    known = optimize.minimize(loss, [3.0, 2.5, 0.0], method="Nelder-Mead",
+                              options={"xatol": 1e-9, "fatol": 1e-12, "maxiter": 4000})  # fmt: skip
+    found = np.array([names["theta"][name] for name in PRIORS])
+    # The loss is flat to 1e-12 of it there, which leaves 1e-5 of the units open.
+    np.testing.assert_allclose(found / units, known.x, atol=3e-5)
+    np.testing.assert_allclose(jax.grad(names["log_density_of_z"])(names["mode"]), 0, atol=1e-5)
