@@ -19,7 +19,7 @@ TABLE = PAGES / "generated" / "reparam.md"
 SETTINGS = {
     "NUTS as it comes": {},
     "started at the priors' medians": {"init_strategy": init_to_median},
-    "and with the mass matrix not adapted": {
+    "started there, mass matrix not adapted": {
         "init_strategy": init_to_median,
         "adapt_mass_matrix": False,
     },
