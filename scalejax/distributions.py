@@ -18,6 +18,7 @@ from numpyro.distributions import biject_to, constraints
 from numpyro.distributions.constraints import Constraint
 from numpyro.distributions.transforms import Transform
 
+from scalejax.coordinates import AbstractCoordinates
 from scalejax.priors import Density
 from scalejax.scaling import Scaling
 from scalejax.space import ParameterSpace
@@ -25,6 +26,8 @@ from scalejax.space import ParameterSpace
 
 class ScalingTransform(Transform):
     """A Scaling as a NumPyro Transform: z ↦ θ, from real vectors of length P to the bounds.
+
+    Any other coordinates, such as `Whitened`, can take the place of the Scaling.
 
     That of one scalar group, such as `ScalingTransform(scaling["D0"])`, acts on scalars, for scalar
     sites and for those in a plate. `inv` is θ ↦ z. Two are equal if their Scalings are, by value.
@@ -40,9 +43,9 @@ class ScalingTransform(Transform):
         ((2,), (5, 2))
     """
 
-    scaling: Scaling
+    scaling: AbstractCoordinates
 
-    def __init__(self, scaling: Scaling):
+    def __init__(self, scaling: AbstractCoordinates):
         self.scaling = scaling
 
     @property
@@ -150,7 +153,7 @@ def declared_prior(space: ParameterSpace, sizes: Mapping[str, int] | None = None
     return DeclaredPrior(scaling, Density.from_space(space, (g.width for g in scaling.groups)))
 
 
-def pulled_back(prior: dist.Distribution, scaling: Scaling) -> dist.Distribution:
+def pulled_back(prior: dist.Distribution, scaling: AbstractCoordinates) -> dist.Distribution:
     """The distribution of z under which θ has the given one.
 
     Examples:
@@ -162,10 +165,18 @@ def pulled_back(prior: dist.Distribution, scaling: Scaling) -> dist.Distribution
     return dist.TransformedDistribution(prior, _Proper(scaling).inv)
 
 
+def normal_of_base(scale: Any, coordinates: AbstractCoordinates) -> dist.Distribution:
+    """The normal prior, which is one on the z of the Scaling beneath, in these coordinates."""
+    normal = dist.Normal(0.0, scale).expand([len(coordinates)]).to_event(1)
+    if isinstance(coordinates, Scaling):
+        return normal
+    return dist.TransformedDistribution(normal, _ToBase(coordinates).inv)
+
+
 class _Bounds(Constraint):
     """θ within the bounds of a Scaling."""
 
-    def __init__(self, scaling: Scaling):
+    def __init__(self, scaling: AbstractCoordinates):
         self.scaling = scaling
 
     @property
@@ -173,9 +184,10 @@ class _Bounds(Constraint):
         return 0 if _is_scalar(self.scaling) else 1
 
     def __call__(self, x):
+        low, high = self.scaling.base.low, self.scaling.base.high
         if _is_scalar(self.scaling):
-            return (self.scaling.low[0] <= x) & (x <= self.scaling.high[0])
-        return ((self.scaling.low <= x) & (x <= self.scaling.high)).all(-1)
+            return (low[0] <= x) & (x <= high[0])
+        return ((low <= x) & (x <= high)).all(-1)
 
     def feasible_like(self, prototype):
         return ScalingTransform(self.scaling)(jnp.zeros_like(prototype))
@@ -192,16 +204,45 @@ class _Proper(ScalingTransform):
     is given a normal one, lest a chain wander off along it."""
 
     def log_abs_det_jacobian(self, x, y, intermediates=None):
-        idle = self.scaling.low == self.scaling.high
+        base = self.scaling.base
+        idle = base.low == base.high
         log_det = super().log_abs_det_jacobian(x, y, intermediates)
         z = jnp.expand_dims(x, -1) if _is_scalar(self.scaling) else x
+        z, _ = self.scaling.to_base_and_log_det(z)
         return log_det + jnp.where(idle, norm.logpdf(z), 0).sum(-1)
+
+
+class _ToBase(Transform):
+    """From coordinates to those of the Scaling beneath them."""
+
+    def __init__(self, coordinates: AbstractCoordinates):
+        self.coordinates = coordinates
+
+    @property
+    def domain(self) -> Constraint:
+        return constraints.real_vector
+
+    @property
+    def codomain(self) -> Constraint:
+        return constraints.real_vector
+
+    def __call__(self, x):
+        return self.coordinates.to_base_and_log_det(x)[0]
+
+    def _inverse(self, y):
+        return self.coordinates.from_base(y)
+
+    def log_abs_det_jacobian(self, x, y, intermediates=None):
+        return self.coordinates.to_base_and_log_det(x)[1]
+
+    def tree_flatten(self):
+        return (self.coordinates,), (("coordinates",), {})
 
 
 biject_to.register(_Bounds, lambda constraint: _Proper(constraint.scaling))
 
 
-def _is_scalar(scaling: Scaling) -> bool:
+def _is_scalar(scaling: AbstractCoordinates) -> bool:
     return len(scaling.groups) == 1 and scaling.groups[0].size is None
 
 

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from scalejax.coordinates import Group
 from scalejax.rules import homodyne, report_distortion
-from scalejax.scaling import Group, Scaling
+from scalejax.scaling import Scaling
 from scalejax.space import Prior
 from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL
 

@@ -17,7 +17,14 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 from numpyro.infer import init_to_uniform, init_to_value
 
-from scalejax.distributions import DeclaredPrior, ScalingTransform, declared_prior, pulled_back
+from scalejax.coordinates import AbstractCoordinates
+from scalejax.distributions import (
+    DeclaredPrior,
+    ScalingTransform,
+    declared_prior,
+    normal_of_base,
+    pulled_back,
+)
 from scalejax.scaling import Scaling
 
 __all__ = [
@@ -33,7 +40,7 @@ __all__ = [
 
 def sample_scaled(
     name: str,
-    scaling: Scaling,
+    scaling: AbstractCoordinates,
     *,
     prior: dist.Distribution | None = None,
     prior_scale: float = 1.0,
@@ -76,8 +83,8 @@ def sample_scaled(
         if isinstance(shards, Tracer) or shards != 1:
             raise ValueError("give shards or prior_scale: shards = K is prior_scale = √K")
     if prior is None:
-        normal = _normal(prior_scale * shards**0.5, (len(scaling),)).to_event(1)
-        z = numpyro.sample(f"{name}_z", normal)
+        scale = _positive(prior_scale) * shards**0.5
+        z = numpyro.sample(f"{name}_z", normal_of_base(scale, scaling))
     else:
         _check_prior(prior, scaling)
         with numpyro.handlers.scale(scale=1 / shards):
@@ -124,9 +131,8 @@ def sample_scaled_parameter(
                 f"sample_scaled_parameter: initial_z of {name!r} must be finite; got {initial_z}"
             )
         infer[_INITIAL_Z] = jnp.broadcast_to(initial_z, shape)
-    z = jnp.asarray(
-        numpyro.sample(f"{name}_z", _normal(prior_scale, shape).to_event(), infer=infer)
-    )
+    normal = dist.Normal(0.0, _positive(prior_scale)).expand(shape).to_event()
+    z = jnp.asarray(numpyro.sample(f"{name}_z", normal, infer=infer))
     theta = scaling.to_original(z if shape else z[..., None])
     return _deterministic(name, scaling.unpack(theta)[group.name])
 
@@ -150,11 +156,14 @@ def init_to_initial_z(site: dict | None = None) -> Any:
     return init_to_uniform(site)
 
 
-def init_to_original(name: str, scaling: Scaling, values: Mapping[str, Any]) -> Callable[..., Any]:
+def init_to_original(
+    name: str, scaling: AbstractCoordinates, values: Mapping[str, Any]
+) -> Callable[..., Any]:
     """A NumPyro init strategy: start `sample_scaled(name, scaling)` at values in physical units.
 
     `values` has a number, or one for each element, for any of the groups; the others start at
-    z = 0. A value on a bound starts just inside it. Other sites start by init_to_uniform.
+    z = 0 of the Scaling. A value on a bound starts just inside it. Other sites start by
+    init_to_uniform.
 
     **Raises** `ValueError` for a name that is no group, a shape that does not fit, and a value
     outside its bounds.
@@ -171,8 +180,8 @@ def init_to_original(name: str, scaling: Scaling, values: Mapping[str, Any]) -> 
     start = {}
     for group in scaling.groups:
         shape = () if group.size is None else (group.size,)
-        part = scaling[group.name]
-        theta = jnp.asarray(values.get(group.name, 0.0), scaling.center.dtype)
+        part = scaling.base[group.name]
+        theta = jnp.asarray(values.get(group.name, 0.0), part.center.dtype)
         if theta.shape not in ((), shape):
             raise ValueError(
                 f"init_to_original: {group.name!r} takes one number"
@@ -190,12 +199,12 @@ def init_to_original(name: str, scaling: Scaling, values: Mapping[str, Any]) -> 
         start[group.name] = part.unpack(part.to_normalized(jnp.broadcast_to(theta, (len(part),))))[
             group.name
         ]
-    start_z = jnp.asarray(scaling.pack(start), float)  # as NumPyro's draws are
+    start_z = jnp.asarray(scaling.from_base(scaling.pack(start)), float)  # as NumPyro's draws are
     strategy: Any = init_to_value(values={f"{name}_z": start_z})
     return strategy
 
 
-def _check_prior(prior: dist.Distribution, scaling: Scaling) -> None:
+def _check_prior(prior: dist.Distribution, scaling: AbstractCoordinates) -> None:
     if prior.batch_shape or prior.event_shape != (len(scaling),):
         raise ValueError(
             f"prior: expected one distribution with event shape ({len(scaling)},), that of the "
@@ -209,7 +218,7 @@ def _check_prior(prior: dist.Distribution, scaling: Scaling) -> None:
             f"prior: expected that of {', '.join(scaling.names)}, as in the Scaling; got that of "
             f"{', '.join(prior.scaling.names)}"
         )
-    bounds = (prior.density.low, prior.density.high, scaling.low, scaling.high)
+    bounds = (prior.density.low, prior.density.high, scaling.base.low, scaling.base.high)
     if any(isinstance(bound, Tracer) for bound in bounds):
         return
     coarser = min((bound.dtype for bound in bounds), key=lambda dtype: dtype.itemsize)
@@ -233,7 +242,7 @@ def _deterministic(name: str, value: Array) -> Array:
     return cast(Array, numpyro.deterministic(name, value))
 
 
-def _normal(prior_scale: float, shape: tuple[int, ...]) -> dist.Distribution:
+def _positive(prior_scale: float) -> float:
     if not isinstance(prior_scale, Tracer) and not prior_scale > 0:
         raise ValueError(f"prior_scale must be positive; got {prior_scale}")
-    return dist.Normal(0.0, prior_scale).expand(shape)
+    return prior_scale

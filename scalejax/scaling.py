@@ -6,8 +6,8 @@ file formats, samplers or physics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -17,32 +17,13 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
 from scalejax import bounds
+from scalejax.coordinates import AbstractCoordinates, Group
 
 if TYPE_CHECKING:
     from scalejax.space import ParameterSpace
 
 
-class Group(NamedTuple):
-    """A name and the shape behind it: a scalar, or a vector along a named dimension."""
-
-    name: str
-    size: int | None = None  # None: a scalar
-    dim: str | None = None  # such as "phi"; for labels only
-
-    @property
-    def width(self) -> int:
-        """How many places the group takes in the vector."""
-        return 1 if self.size is None else self.size
-
-    @property
-    def flat_names(self) -> list[str]:
-        """One name for each place: `D0`, or `contrast_0`, `contrast_1`, …"""
-        if self.size is None:
-            return [self.name]
-        return [f"{self.name}_{i}" for i in range(self.size)]
-
-
-class Scaling(eqx.Module):
+class Scaling(AbstractCoordinates):
     """A map between θ, strictly inside its bounds, and z, unconstrained and of order one.
 
     Each parameter has a center, a scale and two bounds, any of which may be infinite; where the
@@ -153,18 +134,26 @@ class Scaling(eqx.Module):
 
     # --- the map ---
 
-    def to_original(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
-        """θ(z), in physical units, strictly inside the bounds for every z but NaN."""
-        return self.forward_and_log_derivative(z)[0]
+    @property
+    def base(self) -> Scaling:
+        """Itself."""
+        return self
 
-    def log_det(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch"]:
-        """log |det ∂θ/∂z|, summed over the last axis."""
-        return self.forward_and_log_derivative(z)[1].sum(-1)
+    def to_base_and_log_det(
+        self, z: Float[ArrayLike, "*batch P"]
+    ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
+        """z itself, and 0."""
+        z = self._checked_axis(z, "to_base_and_log_det")
+        return z, jnp.zeros(z.shape[:-1], z.dtype)
+
+    def from_base(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
+        """z itself."""
+        return self._checked_axis(z, "from_base")
 
     def to_original_and_log_det(
         self, z: Float[ArrayLike, "*batch P"]
     ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
-        """`to_original(z)` and `log_det(z)`, sharing their work.
+        """θ(z), strictly inside the bounds for every z but NaN, and log |det ∂θ/∂z|.
 
         Examples:
             >>> scaling = Scaling(0.0, [1.0, 2.0], low=-jnp.inf, high=jnp.inf)
@@ -188,26 +177,6 @@ class Scaling(eqx.Module):
         """
         theta = self._checked_axis(theta, "to_normalized")
         return bounds.inverse(theta, self.center, self.scale, self.low, self.high, kinds=self.kinds)
-
-    def pullback(
-        self, log_density: Callable[[Float[Array, " P"]], Float[Array, ""]]
-    ) -> Callable[[Float[Array, " P"]], Float[Array, ""]]:
-        """The density of θ as a density of z: z ↦ log_density(θ(z)) + log_det(z).
-
-        It is a plain function of z of shape (P,), for any sampler or optimiser. (An optimiser
-        finds the mode in z then; without the log_det, that in θ.)
-
-        Examples:
-            >>> scaling = Scaling(0.0, 1.0, low=-1.0, high=1.0)
-            >>> uniform = scaling.pullback(lambda theta: -jnp.log(2.0))
-
-        """
-
-        def log_density_of_z(z: Float[Array, " P"]) -> Float[Array, ""]:
-            theta, log_det = self.to_original_and_log_det(z)
-            return log_density(theta) + log_det
-
-        return log_density_of_z
 
     def forward_and_log_derivative(
         self, z: Float[ArrayLike, "*batch P"]
@@ -247,31 +216,6 @@ class Scaling(eqx.Module):
         center = eqx.branched_error_if(self.center, jnp.stack(bad), which, messages)
         return eqx.tree_at(lambda s: s.center, self, center)
 
-    def _checked_axis(self, value, method):
-        value = jnp.asarray(value)
-        if value.ndim == 0 or value.shape[-1] != len(self):
-            raise ValueError(
-                f"{method}: expected shape (…, {len(self)}), the last axis being that of the "
-                f"{len(self)} parameters; got {value.shape}"
-            )
-        return value
-
-    # --- names ---
-
-    def __len__(self) -> int:
-        """P, the number of parameters."""
-        return sum(group.width for group in self.groups)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the groups, in the order of the vector."""
-        return tuple(group.name for group in self.groups)
-
-    @property
-    def flat_names(self) -> list[str]:
-        """P names: that of a scalar as it is, those of a vector as `contrast_0`, `contrast_1`, …"""
-        return [name for group in self.groups for name in group.flat_names]
-
     def __getitem__(self, name: str) -> Scaling:
         """The Scaling of one group.
 
@@ -284,60 +228,6 @@ class Scaling(eqx.Module):
                 arrays = (a[part] for a in (self.center, self.scale, self.low, self.high))
                 return Scaling(*arrays, groups=(group,), kinds=self.kinds)
         raise KeyError(f"no group {name!r} in this Scaling, which has {', '.join(self.names)}")
-
-    def pack(self, values: Mapping[str, Float[ArrayLike, "..."]]) -> Float[Array, "*batch P"]:
-        """One array of shape (…, P) from an array a group: (…, n) for a vector, (…,) for a scalar.
-
-        Batch axes broadcast. **Raises** `ValueError` for a group that is missing, a name that is
-        none, and a shape that does not fit.
-
-        Examples:
-            >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
-            >>> scaling.pack({"a": jnp.zeros((10, 3)), "b": 2.0}).shape
-            (10, 4)
-        """
-        if set(values) != set(self.names):
-            missing, unknown = set(self.names) - set(values), set(values) - set(self.names)
-            raise ValueError(
-                f"pack: expected a value for each of {', '.join(self.names)}"
-                + (f"; missing {', '.join(sorted(missing))}" if missing else "")
-                + (f"; unknown {', '.join(sorted(map(str, unknown)))}" if unknown else "")
-            )
-        columns = []
-        for group in self.groups:
-            value = jnp.asarray(values[group.name])
-            if group.size is None:
-                value = value[..., None]
-            elif value.ndim == 0 or value.shape[-1] != group.size:
-                raise ValueError(
-                    f"pack: {group.name!r} expects shape (…, {group.size}), got {value.shape}"
-                )
-            columns.append(value)
-        batch = jnp.broadcast_shapes(*(c.shape[:-1] for c in columns))
-        dtype = jnp.result_type(self.center, *columns)
-        return jnp.concatenate(
-            [jnp.broadcast_to(c, (*batch, c.shape[-1])).astype(dtype) for c in columns], axis=-1
-        )
-
-    def unpack(self, array: Float[ArrayLike, "*batch P"]) -> dict[str, Float[Array, "..."]]:
-        """An array a group, from one of shape (…, P): the inverse of `pack`.
-
-        Examples:
-            >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
-            >>> {name: value.shape for name, value in scaling.unpack(jnp.zeros((10, 4))).items()}
-            {'a': (10, 3), 'b': (10,)}
-        """
-        array = self._checked_axis(array, "unpack")
-        return {
-            group.name: array[..., part.start] if group.size is None else array[..., part]
-            for group, part in self._slices()
-        }
-
-    def _slices(self):
-        stop = 0
-        for group in self.groups:
-            start, stop = stop, stop + group.width
-            yield group, slice(start, stop)
 
 
 def _ordered(kinds: Iterable[str]) -> tuple[str, ...]:

@@ -1,0 +1,178 @@
+"""Whitened coordinates: a linear map on top of a Scaling, for posteriors whose parameters are bound
+up with each other.
+
+They are coordinates and nothing else: what a prior is, and how they were found, this module does
+not know (`calibrate` finds them).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, ArrayLike, Float
+
+from scalejax.coordinates import AbstractCoordinates, Group
+from scalejax.scaling import Scaling
+
+
+class Whitened(AbstractCoordinates):
+    """w ↦ z = loc + factor·w ↦ θ, with a lower-triangular factor: a dense whitening.
+
+    Where loc is the mode of a posterior in z and factor·factorᵀ its covariance there, w is close to
+    a standard normal. What is traced is not looked at.
+
+    **Raises:** `ValueError` for shapes that do not fit, values that are not finite, a factor that
+    is not lower-triangular, and a diagonal that is not positive.
+
+    Examples:
+        >>> scaling = Scaling(0.0, 1.0, low=-5.0, high=5.0, groups={"a": None, "b": None})
+        >>> coordinates = Whitened(scaling, [0.5, 0.0], [[0.1, 0.0], [0.3, 0.2]])
+        >>> theta = coordinates.to_original(jnp.array([1.0, -1.0]))
+        >>> print(coordinates.to_normalized(theta).round(3))
+        [ 1. -1.]
+    """
+
+    scaling: Scaling
+    loc: Float[Array, " P"]
+    factor: Float[Array, "P P"]
+
+    def __init__(
+        self,
+        scaling: Scaling,
+        loc: Float[ArrayLike, " P"],
+        factor: Float[ArrayLike, "P P"],
+    ):
+        size = len(scaling)
+        self.scaling = scaling
+        self.loc = _array("loc", loc, (size,), scaling)
+        self.factor = _array("factor", factor, (size, size), scaling)
+        if not isinstance(self.factor, Tracer):
+            values = np.asarray(self.factor)
+            if np.triu(values, 1).any():
+                raise ValueError("factor: expected a lower-triangular matrix")
+            _check_positive("the diagonal of factor", np.diag(values), scaling.flat_names)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Those of the Scaling."""
+        return self.scaling.groups
+
+    @property
+    def base(self) -> Scaling:
+        """The Scaling beneath."""
+        return self.scaling
+
+    def to_base_and_log_det(
+        self, z: Float[ArrayLike, "*batch P"]
+    ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
+        """loc + factor·w, and log |det factor|."""
+        w = self._checked_axis(z, "to_base_and_log_det")
+        log_det = jnp.log(jnp.diagonal(self.factor)).sum()
+        # In full precision: accelerators would round the factors of the product.
+        product = jnp.matmul(w, self.factor.T, precision=jax.lax.Precision.HIGHEST)
+        return self.loc + product, jnp.broadcast_to(log_det, w.shape[:-1])
+
+    def from_base(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
+        """factor⁻¹·(z − loc)."""
+        rest = self._checked_axis(z, "from_base") - self.loc
+        columns = rest.reshape(-1, len(self)).T
+        return solve_triangular(self.factor, columns, lower=True).T.reshape(rest.shape)
+
+
+class WhitenedLowRank(AbstractCoordinates):
+    """w ↦ z = loc + scale·(w + U·((stretch − 1)·Uᵀw)) ↦ θ: a diagonal and a few directions.
+
+    For more parameters than a dense factor can hold. `directions` is U, of shape (P, k), with
+    orthonormal columns; along each of them w is stretched. With k = 0 it is a diagonal whitening.
+
+    **Raises:** `ValueError` for shapes that do not fit, values that are not finite, a scale or
+    stretch that is not positive, and directions that are not orthonormal.
+
+    Examples:
+        >>> scaling = Scaling(0.0, 1.0, low=-5.0, high=[5.0, 5.0, 5.0])
+        >>> coordinates = WhitenedLowRank(scaling, 0.0, [0.1, 0.2, 0.3])
+        >>> print(coordinates.to_base_and_log_det(jnp.ones(3))[0])
+        [0.1 0.2 0.3]
+    """
+
+    scaling: Scaling
+    loc: Float[Array, " P"]
+    scale: Float[Array, " P"]
+    directions: Float[Array, "P k"]
+    stretch: Float[Array, " k"]
+
+    def __init__(
+        self,
+        scaling: Scaling,
+        loc: Float[ArrayLike, " P"],
+        scale: Float[ArrayLike, " P"],
+        directions: Float[ArrayLike, "P k"] | None = None,
+        stretch: Float[ArrayLike, " k"] | None = None,
+    ):
+        size = len(scaling)
+        self.scaling = scaling
+        self.loc = _array("loc", loc, (size,), scaling)
+        self.scale = _array("scale", scale, (size,), scaling)
+        given = np.zeros(0) if stretch is None else stretch
+        rank = jnp.shape(given)[-1] if jnp.ndim(given) else 0
+        columns = np.zeros((size, 0)) if directions is None else directions
+        self.stretch = _array("stretch", given, (rank,), scaling)
+        self.directions = _array("directions", columns, (size, rank), scaling)
+        arrays = (self.scale, self.stretch, self.directions)
+        if not any(isinstance(array, Tracer) for array in arrays):
+            _check_positive("scale", np.asarray(self.scale), scaling.flat_names)
+            _check_positive("stretch", np.asarray(self.stretch), range(rank))
+            gram = np.asarray(self.directions).T @ np.asarray(self.directions)
+            if not np.allclose(gram, np.eye(rank), atol=1e-3):
+                raise ValueError("directions: expected orthonormal columns")
+
+    @property
+    def groups(self) -> tuple[Group, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Those of the Scaling."""
+        return self.scaling.groups
+
+    @property
+    def base(self) -> Scaling:
+        """The Scaling beneath."""
+        return self.scaling
+
+    def to_base_and_log_det(
+        self, z: Float[ArrayLike, "*batch P"]
+    ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
+        """z of the Scaling, and log |det| = Σ log scale + Σ log stretch."""
+        w = self._checked_axis(z, "to_base_and_log_det")
+        log_det = jnp.log(self.scale).sum() + jnp.log(self.stretch).sum()
+        stretched = self._stretched(w, self.stretch - 1)
+        return self.loc + self.scale * stretched, jnp.broadcast_to(log_det, w.shape[:-1])
+
+    def from_base(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
+        """The inverse, by (I + U·(s − 1)·Uᵀ)⁻¹ = I + U·(1/s − 1)·Uᵀ."""
+        rest = (self._checked_axis(z, "from_base") - self.loc) / self.scale
+        return self._stretched(rest, 1 / self.stretch - 1)
+
+    def _stretched(self, w, by):
+        highest = jax.lax.Precision.HIGHEST
+        along = jnp.matmul(w, self.directions, precision=highest)
+        return w + jnp.matmul(by * along, self.directions.T, precision=highest)
+
+
+def _array(name: str, value: Any, shape: tuple[int, ...], scaling: Scaling) -> Array:
+    array = jnp.asarray(value, scaling.center.dtype)
+    if array.ndim == 0:
+        array = jnp.broadcast_to(array, shape)
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}; got {array.shape}")
+    if not isinstance(array, Tracer) and not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite numbers; got {np.asarray(array)}")
+    return array
+
+
+def _check_positive(name: str, values: np.ndarray, names: Any) -> None:
+    if not (values > 0).all():
+        i = int(np.argmin(values > 0))
+        raise ValueError(f"{name} must be positive; got {values[i]} for {list(names)[i]!r}")
