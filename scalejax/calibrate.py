@@ -1,0 +1,470 @@
+"""Calibrated coordinates: a linear map fitted to the posterior, and checked before it is returned.
+
+Drivers that run once, outside of `jit`: the model is evaluated in JAX, and what is known of its
+curvature is worked up in NumPy's float64. They need Optimistix and ArviZ (the extra `cli`). Each
+returns coordinates and a `Report`. None raises for a hard posterior: where the fit does not pass
+its check, the report says why, and the coordinates are the best that do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from scalejax.coordinates import AbstractCoordinates
+from scalejax.scaling import Scaling
+from scalejax.whitened import Whitened, WhitenedLowRank
+
+# Above this k̂ importance weights say nothing (Vehtari et al. 2024, arXiv:1507.02646).
+K_HAT_LIMIT = 0.7
+# Modes whose densities differ by more than this factor, e^10, do not share a posterior.
+MODE_GAP = 10.0
+DENSE_LIMIT = 2000
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a calibration found, and what it cost.
+
+    `kind` is that of the coordinates it returned: `dense`, `low rank`, `diagonal`, or `none` for
+    the Scaling it was given. `reasons` says why they are not better.
+    """
+
+    kind: str
+    gradients: int
+    """Cost, in gradients of the log-density; an evaluation of it alone counts as one."""
+    k_hat: float = float("nan")
+    """Of importance sampling from the fitted Gaussian: the fit is good up to 0.5, usable to 0.7."""
+    gradient: float = float("nan")
+    """Length of the gradient at the mode, in units of the fitted standard deviations."""
+    starts: tuple[int, int] = (0, 0)
+    """How many starts found the mode, of how many."""
+    condition: float = float("nan")
+    """Condition number of the curvature at the mode, in the Scaling's z."""
+    reasons: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """In a few lines, for people."""
+        words = {"none": "no calibration: the Scaling as it was"}
+        parts = [words.get(self.kind, f"{self.kind} calibration")]
+        if np.isfinite(self.k_hat):
+            parts.append(f"k̂ = {self.k_hat:.2f}")
+        if self.starts[1]:
+            parts.append(f"{self.starts[0]} of {self.starts[1]} starts found the mode")
+        if np.isfinite(self.condition):
+            parts.append(f"condition number {self.condition:.2g} before")
+        parts.append(f"{self.gradients} gradients")
+        return "; ".join(parts) + "".join(f"\n  {reason}" for reason in self.reasons)
+
+
+def from_log_density(
+    log_density: Callable[[Float[Array, " P"]], Float[ArrayLike, ""]],
+    scaling: Scaling,
+    *,
+    key: Array,
+    starts: int = 4,
+    draws: int = 1000,
+    max_steps: int = 1000,
+    rank: int = 20,
+) -> tuple[AbstractCoordinates, Report]:
+    """Coordinates from the curvature at the mode of a log-density of θ, of shape (P,).
+
+    The mode in z is sought by BFGS from z = 0 and from normal draws, and by Newton's method from
+    where that ends. No direction is taken to be wider than the unit of z. For more than 2000
+    parameters the search is by L-BFGS, and the curvature a diagonal and `rank` directions, from
+    Hessian-vector products.
+
+    Examples:
+        >>> scaling = Scaling(0.0, 1.0, low=-9.0, high=9.0, groups={"a": None, "b": None})
+        >>> def log_density(theta):
+        ...     a, b = theta
+        ...     return -((a + b) ** 2) / 0.02 - (a - b) ** 2 / 2
+        >>> coordinates, report = from_log_density(log_density, scaling, key=jax.random.key(0))
+        >>> report.kind
+        'dense'
+    """
+    import optimistix as optx
+
+    problem = _Problem(scaling, scaling.pullback(lambda theta: jnp.asarray(log_density(theta))))
+    z0 = _starting_points(key, starts, len(scaling), problem.dtype)
+    few = len(scaling) <= DENSE_LIMIT
+    solver: Any = (optx.BFGS if few else optx.LBFGS)(rtol=1e-4, atol=1e-4)
+
+    @eqx.filter_jit
+    def solve(z):
+        solution = optx.minimise(
+            lambda z, _: problem.potential(z), solver, z, max_steps=max_steps, throw=False
+        )
+        return solution.value, solution.stats["num_steps"]
+
+    zs, steps = jax.vmap(solve)(z0)
+    if few:
+        hessian = jax.jit(jax.hessian(problem.potential))
+        return _dense(problem, hessian, zs, int(steps.sum()), key, draws)
+    return _low_rank(problem, zs, int(steps.sum()), key, draws, rank)
+
+
+def from_residuals(
+    residuals: Callable[[Float[Array, " P"]], Float[Array, "..."]],
+    scaling: Scaling,
+    *,
+    log_prior: Callable[[Float[Array, " P"]], Float[ArrayLike, ""]],
+    key: Array,
+    starts: int = 4,
+    draws: int = 1000,
+    max_steps: int = 200,
+) -> tuple[AbstractCoordinates, Report]:
+    """Coordinates from a least-squares model: log-density = −½·Σ residuals² + log_prior, of θ.
+
+    Residuals are in units of the noise. Where the noise σ is itself a parameter, `log_prior` is
+    more than the prior: it holds the −M·log σ of M residuals as well. The mode in z is sought by
+    Levenberg–Marquardt and the curvature of the residuals is that of Gauss and Newton, JᵀJ, which
+    is never negative.
+
+    Examples:
+        >>> scaling = Scaling(0.0, 1.0, low=-9.0, high=9.0, groups={"a": None, "b": None})
+        >>> x = jnp.linspace(100.0, 101.0, 20)
+        >>> coordinates, report = from_residuals(
+        ...     lambda theta: (theta[0] + theta[1] * (x - 100.0) - 2.0) / 0.1, scaling,
+        ...     log_prior=lambda theta: -0.5 * (theta**2).sum(), key=jax.random.key(0))
+        >>> report.kind
+        'dense'
+    """
+    import optimistix as optx
+
+    def of_z(z):
+        return jnp.ravel(jnp.asarray(residuals(scaling.to_original(z))))
+
+    rest = scaling.pullback(lambda theta: jnp.asarray(log_prior(theta)))
+    problem = _Problem(scaling, lambda z: rest(z) - (of_z(z) ** 2).sum() / 2)
+    z0 = _starting_points(key, starts, len(scaling), problem.dtype)
+    count = jax.eval_shape(of_z, z0[0]).size
+
+    def rest_of(z):
+        """What is neither a sum of squares nor the unit Gaussian, which is one."""
+        return problem.idle(z) - rest(z) - (z**2).sum() / 2
+
+    @eqx.filter_jit
+    def solve(z):
+        # It enters as the square root of its height above a floor that is far below: its gradient
+        # is exact, and it stays smooth as long as it does not fall that far.
+        floor = rest_of(z) - 20.0 * (count + len(z))
+
+        def everything(z, _):
+            return of_z(z), z, jnp.sqrt(2 * jnp.maximum(rest_of(z) - floor, 1.0))
+
+        solver = optx.LevenbergMarquardt(rtol=1e-5, atol=1e-5)
+        solution = optx.least_squares(everything, solver, z, max_steps=max_steps, throw=False)
+        return solution.value, solution.stats["num_steps"]
+
+    @jax.jit
+    def curvature(z):
+        slopes = jax.jacfwd(of_z)(z)
+        gauss_newton = jnp.matmul(slopes.T, slopes, precision=jax.lax.Precision.HIGHEST)
+        return gauss_newton + jax.hessian(lambda z: problem.idle(z) - rest(z))(z)
+
+    zs, steps = jax.vmap(solve)(z0)
+    spent = int(steps.sum()) * (1 + len(scaling))  # a Jacobian is as many forward derivatives
+    return _dense(problem, curvature, zs, spent, key, draws)
+
+
+def from_draws(
+    z: Float[ArrayLike, "*batch P"], scaling: Scaling
+) -> tuple[AbstractCoordinates, Report]:
+    """Coordinates from pilot draws of z, in the Scaling's coordinates: their covariance, shrunk.
+
+    The correlations are shrunk towards none by as much as Ledoit and Wolf (2004) find best. It is
+    checked on the later half of the draws, with coordinates from the earlier half. It costs no
+    gradient.
+
+    **Raises** `ValueError` for fewer than 4 draws, and draws that are not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> scaling = Scaling(0.0, 1.0, low=-9.0, high=9.0, groups={"a": None, "b": None})
+        >>> z = np.random.default_rng(0).normal(size=(500, 2)) @ np.array([[0.1, 0.09], [0, 0.01]])
+        >>> from_draws(z, scaling)[1].kind
+        'dense'
+    """
+    draws = np.asarray(z, np.float64)
+    draws = draws.reshape(-1, draws.shape[-1])
+    if draws.shape[-1] != len(scaling) or len(draws) < 4:
+        raise ValueError(
+            f"z: expected at least 4 draws of shape (…, {len(scaling)}); got {np.shape(z)}"
+        )
+    if not np.isfinite(draws).all():
+        raise ValueError("z: expected finite draws")
+    idle = np.asarray(scaling.low == scaling.high)
+    early, late = np.array_split(draws, 2)
+    condition = _condition(_covariance(draws, idle))
+    reasons = []
+    for kind in ("dense", "diagonal"):
+        loc, factor = _moments(early, idle, kind)
+        spread = _condition(np.cov(np.linalg.solve(factor, (late - loc).T)[~idle]))
+        plain = _condition(np.cov(late.T[~idle]))
+        if spread <= plain:
+            loc, factor = _moments(draws, idle, kind)
+            return _whitened(scaling, loc, factor, kind), Report(
+                kind, 0, condition=condition, reasons=tuple(reasons)
+            )
+        reasons.append(
+            f"{kind}: the later draws have a condition number of {spread:.2g} in coordinates from "
+            f"the earlier ones, and of {plain:.2g} without"
+        )
+    return scaling, Report("none", 0, condition=condition, reasons=tuple(reasons))
+
+
+# --- the problem ----------------------------------------------------------------------------------
+
+
+class _Problem:
+    """The density in the Scaling's z, with a normal one for z of what is pinned."""
+
+    def __init__(self, scaling: Scaling, log_density_of_z: Callable[[Array], Array]):
+        self.scaling, self.log_density = scaling, log_density_of_z
+        self.dtype = scaling.center.dtype
+        self.pinned = scaling.low == scaling.high
+
+    def idle(self, z):
+        return jnp.where(self.pinned, z**2 / 2, 0).sum()
+
+    def potential(self, z):
+        """−log density, and a large number where that is none."""
+        value = self.idle(z) - self.log_density(z)
+        return jnp.where(jnp.isnan(value), jnp.inf, value)
+
+
+def _starting_points(key, starts, size, dtype):
+    """z = 0, and normal draws."""
+    others = jax.random.normal(key, (max(starts, 1) - 1, size), dtype)
+    return jnp.concatenate([jnp.zeros((1, size), dtype), others])
+
+
+# --- dense ----------------------------------------------------------------------------------------
+
+
+def _dense(problem, curvature, zs, spent, key, draws):
+    """Coordinates from the modes that a search ended in, and the curvature there."""
+    size = len(problem.scaling)
+    value_and_gradient = jax.jit(jax.value_and_grad(problem.potential))
+    ends = []
+    for z in np.asarray(zs, np.float64):
+        if (end := _newton(problem, curvature, value_and_gradient, z)) is not None:
+            ends.append(end)
+            spent += end.steps * (size + 1 + len(_FRACTIONS))
+    if not ends:
+        reason = "the log-density is not finite where the searches ended"
+        return problem.scaling, Report("none", spent, starts=(0, len(zs)), reasons=(reason,))
+    best = min(ends, key=lambda end: end.potential)
+    factor = np.linalg.cholesky(best.covariance)
+    found, reasons = _compare(best, factor, ends)
+    decrement = float(np.linalg.norm(factor.T @ best.gradient))
+    condition = _condition(best.curvature)
+    if decrement > 0.1:
+        reasons.append(
+            f"no mode was found: the gradient where the best search ended is {decrement:.2g} in "
+            "units of the fitted standard deviations"
+        )
+    k_hat, trusted = np.nan, len(reasons) == 0
+    for kind in ("dense", "diagonal") if trusted else ():
+        widths = np.diag(np.sqrt(np.diag(best.covariance)))
+        coordinates = _whitened(
+            problem.scaling, best.z, factor if kind == "dense" else widths, kind
+        )
+        k_hat, trouble = _weigh(problem, coordinates, key, draws)
+        spent += draws
+        if trouble is None:
+            return coordinates, Report(
+                kind, spent, k_hat, decrement, (found, len(zs)), condition, tuple(reasons)
+            )
+        reasons.append(f"{kind}: {trouble}")
+    return problem.scaling, Report(
+        "none", spent, k_hat, decrement, (found, len(zs)), condition, tuple(reasons)
+    )
+
+
+@dataclass(frozen=True)
+class _End:
+    """Where Newton's method ended."""
+
+    z: np.ndarray
+    potential: float
+    gradient: np.ndarray
+    curvature: np.ndarray
+    covariance: np.ndarray
+    steps: int
+
+
+_FRACTIONS = np.array([1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 1e-3])
+
+
+def _newton(problem, curvature, value_and_gradient, z, most=30) -> _End | None:
+    """Newton's method with a line search, from next to a mode; None where nothing is finite."""
+    potentials = jax.jit(jax.vmap(problem.potential))
+    end = None
+    for step in range(1, most + 1):
+        at = jnp.asarray(z, problem.dtype)
+        value, gradient = value_and_gradient(at)
+        gradient, matrix = np.asarray(gradient, np.float64), np.asarray(curvature(at), np.float64)
+        if not (np.isfinite(value) and np.isfinite(gradient).all() and np.isfinite(matrix).all()):
+            return end
+        covariance = _floored_inverse(matrix)
+        end = _End(z, float(value), gradient, matrix, covariance, step)
+        direction = -covariance @ gradient
+        if gradient @ -direction < 1e-6:
+            return end
+        tried = z + _FRACTIONS[:, None] * direction
+        values = np.asarray(potentials(jnp.asarray(tried, problem.dtype)))
+        if not (values < end.potential).any():
+            return end
+        z = tried[np.nanargmin(values)]
+    return end
+
+
+def _floored_inverse(matrix: np.ndarray) -> np.ndarray:
+    """The covariance of the Gaussian with this curvature, no direction being wider than 1.
+
+    1 is the unit of z, in which a prior has about that width.
+    """
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    return (vectors / np.maximum(values, 1.0)) @ vectors.T
+
+
+def _compare(best: _End, factor, ends) -> tuple[int, list[str]]:
+    """How many searches ended in the best mode, and what is to be said of others."""
+    found, reasons = 0, []
+    for end in ends:
+        away = np.linalg.norm(np.linalg.solve(factor, end.z - best.z))
+        gap = end.potential - best.potential
+        if away < 1.0:
+            found += 1
+        elif gap < MODE_GAP:
+            reasons.append(
+                f"another mode, {away:.2g} standard deviations away, is as much as e^-{gap:.1f} as "
+                "high: no one linear map suits both"
+            )
+    return found, reasons
+
+
+def _weigh(problem, coordinates, key, draws) -> tuple[float, str | None]:
+    """k̂ of draws from the fitted Gaussian, and what is wrong, if anything is."""
+    import arviz as az
+
+    w = jax.random.normal(jax.random.fold_in(key, 1), (draws, len(problem.scaling)), problem.dtype)
+
+    @jax.jit
+    @jax.vmap
+    def log_weight(w):
+        return -problem.potential(coordinates.to_base_and_log_det(w)[0]) + (w**2).sum() / 2
+
+    log_weights = np.asarray(log_weight(w), np.float64)
+    finite = np.isfinite(log_weights)
+    if finite.mean() < 0.9:
+        return np.nan, f"the density is not finite at {(~finite).sum()} of {draws} draws of the fit"
+    k_hat = float(az.psislw(np.where(finite, log_weights, log_weights[finite].min()))[1])
+    if not k_hat <= K_HAT_LIMIT:
+        return k_hat, (
+            f"the posterior is no Gaussian there, by importance sampling from the fit: k̂ = "
+            f"{k_hat:.2f}, above {K_HAT_LIMIT}"
+        )
+    return k_hat, None
+
+
+def _whitened(scaling: Scaling, loc, factor, kind: str) -> AbstractCoordinates:
+    if kind == "diagonal":
+        return WhitenedLowRank(scaling, loc, np.diag(factor))
+    return Whitened(scaling, loc, factor)
+
+
+def _condition(matrix: np.ndarray) -> float:
+    values = np.linalg.eigvalsh(np.atleast_2d(matrix))
+    return float(values[-1] / values[0]) if values[0] > 0 else float("inf")
+
+
+# --- draws ----------------------------------------------------------------------------------------
+
+
+def _moments(draws, idle, kind) -> tuple[np.ndarray, np.ndarray]:
+    covariance = _covariance(draws, idle)
+    loc = np.where(idle, 0.0, draws.mean(0))
+    if kind == "diagonal":
+        return loc, np.diag(np.sqrt(np.diag(covariance)))
+    return loc, np.linalg.cholesky(covariance)
+
+
+def _covariance(draws: np.ndarray, idle: np.ndarray) -> np.ndarray:
+    """The covariance with shrunk correlations: Ledoit and Wolf 2004, of standardised draws."""
+    n = len(draws)
+    sd = np.where(idle, 1.0, draws.std(0))
+    sd = np.maximum(sd, 1e-12 * np.maximum(sd.max(), 1.0))
+    x = np.where(idle, 0.0, (draws - draws.mean(0)) / sd)
+    sample = x.T @ x / n
+    identity = np.eye(len(sd))
+    distance = ((sample - identity) ** 2).sum()
+    # Σ over draws of |x xᵀ − sample|², by the norms of the draws.
+    noise = ((x**2).sum(1) ** 2).sum() / n**2 - (sample**2).sum() / n
+    shrinkage = min(1.0, max(noise / distance, 0.0)) if distance > 0 else 1.0
+    correlation = (1 - shrinkage) * sample + shrinkage * identity
+    correlation[idle, idle] = 1.0
+    return correlation * np.outer(sd, sd)
+
+
+# --- low rank -------------------------------------------------------------------------------------
+
+
+def _low_rank(problem, zs, spent, key, draws, rank):
+    """A diagonal and the softest and stiffest directions beside it, by Hessian-vector products."""
+    from jax.experimental.sparse.linalg import lobpcg_standard
+
+    potentials = np.asarray(jax.vmap(problem.potential)(zs))
+    if not np.isfinite(potentials).any():
+        reason = "the log-density is not finite where the searches ended"
+        return problem.scaling, Report("none", spent, starts=(0, len(zs)), reasons=(reason,))
+    z = zs[np.nanargmin(potentials)]
+    gradient = jax.grad(problem.potential)
+
+    @jax.jit
+    def products(vectors):
+        """H·V for the columns of V."""
+        return jax.vmap(lambda v: jax.jvp(gradient, (z,), (v,))[1], 1, 1)(vectors)
+
+    probes = jax.random.rademacher(jax.random.fold_in(key, 2), (len(z), 64), z.dtype)
+    # Bekas et al. 2007: the mean of v·(H·v) over random signs v is the diagonal of H.
+    diagonal = jnp.maximum((probes * products(probes)).mean(1), 1.0)
+    root = jnp.sqrt(diagonal)[:, None]
+    half = max(rank // 2, 1)
+    start = jax.random.normal(jax.random.fold_in(key, 3), (len(z), half), z.dtype)
+    stiff, stiffest, steps = lobpcg_standard(
+        lambda v: products(v / root) / root, start, m=40, tol=1e-4
+    )
+    top = jnp.max(stiff)
+    _, softest, more = lobpcg_standard(
+        lambda v: top * v - products(v / root) / root, start, m=40, tol=1e-4
+    )
+    spent += 64 + half * int(steps + more)
+    directions, _ = jnp.linalg.qr(jnp.concatenate([stiffest, softest], 1))
+    inner = directions.T @ (products(directions / root) / root)
+    values, rotation = jnp.linalg.eigh((inner + inner.T) / 2)
+    spent += 2 * half
+    directions, floor = directions @ rotation, 1 / diagonal.max()
+    stretch = 1 / jnp.sqrt(jnp.maximum(values, floor))
+    reasons: list[str] = []
+    k_hat = np.nan
+    for kind in ("low rank", "diagonal"):
+        kept = (directions, stretch) if kind == "low rank" else (None, None)
+        coordinates = WhitenedLowRank(problem.scaling, z, 1 / root[:, 0], *kept)
+        k_hat, trouble = _weigh(problem, coordinates, key, draws)
+        spent += draws
+        slope = jax.grad(lambda w, c=coordinates: problem.potential(c.to_base_and_log_det(w)[0]))
+        length = float(jnp.linalg.norm(slope(jnp.zeros_like(z))))
+        if trouble is None and length <= 0.1 * np.sqrt(len(z)):
+            return coordinates, Report(kind, spent, k_hat, length, reasons=tuple(reasons))
+        reasons.append(f"{kind}: {trouble or f'no mode was found: the gradient is {length:.2g}'}")
+    return problem.scaling, Report("none", spent, k_hat, reasons=tuple(reasons))
