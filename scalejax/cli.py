@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from scalejax.rules import RULES
 from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL, default_config, for_mode
 
 PRIORS = ("declared", "normal")
+CALIBRATIONS = ("least-squares", "laplace", "none")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -61,8 +63,20 @@ def fit(
             help="The configuration's priors, or a standard normal one on every z.",
         ),
     ] = PRIORS[0],
+    calibrate: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(CALIBRATIONS),
+            help="How coordinates are fitted to the posterior before sampling.",
+        ),
+    ] = CALIBRATIONS[0],
     chains: Annotated[int, typer.Option(min=1)] = 4,
-    warmup: Annotated[int, typer.Option(min=1, help="Draws to adapt on, for each chain.")] = 1000,
+    warmup: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Draws to adapt on, for each chain; by default 300 if calibrated, or 1000."
+        ),
+    ] = None,
     samples: Annotated[int, typer.Option(min=4, help="Draws to keep, for each chain.")] = 1000,
     target_accept: Annotated[float, typer.Option(min=0.5, max=0.999)] = 0.9,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampler, and of a simulation.")] = 0,
@@ -90,6 +104,10 @@ def fit(
     try:
         if prior not in PRIORS:
             raise ValueError(f"--prior: expected one of {', '.join(PRIORS)}; got {prior!r}")
+        if calibrate not in CALIBRATIONS:
+            raise ValueError(
+                f"--calibrate: expected one of {', '.join(CALIBRATIONS)}; got {calibrate!r}"
+            )
         mode, space, measurement = _inputs(config, data, mode, n_phi, output, seed)
         sizes = {"phi": measurement.experiment.phi.size}
         scaling = Scaling.from_space(space, sizes, rule)
@@ -100,13 +118,13 @@ def fit(
 
     sampling = Sampling(
         chains=chains,
-        warmup=warmup,
+        warmup=warmup or 0,
         samples=samples,
         target_accept=target_accept,
         seed=seed,
         progress=sys.stderr.isatty() if progress is None else progress,
     )
-    _run(measurement, scaling, space, sampling, declared, mode, rule, output)
+    _run(measurement, scaling, space, sampling, declared, calibrate, mode, rule, output)
 
 
 def _inputs(config, data, mode, n_phi, output, seed):
@@ -135,9 +153,9 @@ def _inputs(config, data, mode, n_phi, output, seed):
     return chosen, space, measurement
 
 
-def _run(measurement, scaling, space, sampling, declared, mode, rule, output) -> None:
+def _run(measurement, scaling, space, sampling, declared, calibration, mode, rule, output) -> None:
     from scalejax import __version__, plotting
-    from scalejax.xpcs.fit import R_HAT_LIMIT, concerns, fit, summary
+    from scalejax.xpcs.fit import R_HAT_LIMIT, calibrated, concerns, fit, summary
 
     console = Console()
     prior = PRIORS[declared is None]
@@ -145,12 +163,28 @@ def _run(measurement, scaling, space, sampling, declared, mode, rule, output) ->
     origin = "measured" if measurement.truth is None else "simulated"
     console.print(
         f"{mode} model, {n_phi} angles × {n_pairs} pairs of frames ({origin}), {len(scaling)} "
-        f"parameters in {rule} coordinates, {prior} prior; NUTS with {sampling.chains} chains of "
-        f"{sampling.warmup} + {sampling.samples} draws"
+        f"parameters in {rule} coordinates, {prior} prior"
     )
-    result = fit(measurement, scaling, space, sampling, prior=declared)
+    coordinates, found = scaling, "none asked for"
+    if calibration != "none":
+        coordinates, report = calibrated(
+            measurement, scaling, space, prior=declared, method=calibration, seed=sampling.seed
+        )
+        found = str(report)
+        console.print(f"Calibration by {calibration}: {found}", highlight=False)
+    if not sampling.warmup:
+        sampling = replace(sampling, warmup=1000 if coordinates is scaling else 300)
+    console.print(
+        f"NUTS with {sampling.chains} chains of {sampling.warmup} + {sampling.samples} draws"
+    )
+    result = fit(measurement, coordinates, space, sampling, prior=declared)
     result.attrs.update(
-        scalejax_version=__version__, mode=mode, rule=rule, prior=prior, seed=sampling.seed
+        scalejax_version=__version__,
+        mode=mode,
+        rule=rule,
+        prior=prior,
+        calibration=found,
+        seed=sampling.seed,
     )
     result.to_netcdf(str(output / ".posterior.nc.part"))
     (output / ".posterior.nc.part").replace(output / "posterior.nc")

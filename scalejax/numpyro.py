@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
+from numpyro.distributions import constraints
 from numpyro.infer import init_to_uniform, init_to_value
 
 from scalejax.coordinates import AbstractCoordinates
@@ -33,6 +35,7 @@ __all__ = [
     "declared_prior",
     "init_to_initial_z",
     "init_to_original",
+    "init_to_standard_normal",
     "sample_scaled",
     "sample_scaled_parameter",
 ]
@@ -153,6 +156,26 @@ def init_to_initial_z(site: dict | None = None) -> Any:
         return partial(init_to_initial_z)
     if site["type"] == "sample" and not site["is_observed"] and _INITIAL_Z in site["infer"]:
         return site["infer"][_INITIAL_Z]
+    return init_to_uniform(site)
+
+
+def init_to_standard_normal(site: dict | None = None) -> Any:
+    """A NumPyro init strategy: normal draws at sites over the reals, others by init_to_uniform.
+
+    In calibrated coordinates this starts chains in the fitted Gaussian.
+
+    Examples:
+        >>> from numpyro.infer import NUTS
+        >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0)
+        >>> kernel = NUTS(lambda: sample_scaled("theta", scaling),
+        ...               init_strategy=init_to_standard_normal)
+    """
+    if site is None:
+        return partial(init_to_standard_normal)
+    if site["type"] == "sample" and not site["is_observed"]:
+        fn = site["fn"]
+        if fn.support in (constraints.real, constraints.real_vector):
+            return jax.random.normal(site["kwargs"]["rng_key"], fn.shape())
     return init_to_uniform(site)
 
 

@@ -118,11 +118,10 @@ class WhitenedLowRank(AbstractCoordinates):
         self.scaling = scaling
         self.loc = _array("loc", loc, (size,), scaling)
         self.scale = _array("scale", scale, (size,), scaling)
-        given = np.zeros(0) if stretch is None else stretch
-        rank = jnp.shape(given)[-1] if jnp.ndim(given) else 0
-        columns = np.zeros((size, 0)) if directions is None else directions
-        self.stretch = _array("stretch", given, (rank,), scaling)
+        columns = jnp.zeros((size, 0)) if directions is None else jnp.asarray(directions)
+        rank = columns.shape[-1]
         self.directions = _array("directions", columns, (size, rank), scaling)
+        self.stretch = _array("stretch", 1.0 if stretch is None else stretch, (rank,), scaling)
         arrays = (self.scale, self.stretch, self.directions)
         if not any(isinstance(array, Tracer) for array in arrays):
             _check_positive("scale", np.asarray(self.scale), scaling.flat_names)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import arviz as az
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import xarray
 from numpyro.infer import MCMC, NUTS, init_to_uniform
 
-from scalejax.numpyro import init_to_original
+from scalejax.calibrate import Report, from_log_density, from_residuals
+from scalejax.coordinates import AbstractCoordinates
+from scalejax.numpyro import init_to_original, init_to_standard_normal
 from scalejax.scaling import Scaling
 from scalejax.space import ParameterSpace
+from scalejax.xpcs.correlation import two_time
 from scalejax.xpcs.inputs import Measurement
 from scalejax.xpcs.model import model
 
@@ -32,9 +37,49 @@ class Sampling:
     progress: bool = False
 
 
-def fit(
+def calibrated(
     measurement: Measurement,
     scaling: Scaling,
+    space: ParameterSpace,
+    *,
+    prior: dist.Distribution | None,
+    method: str,
+    seed: int,
+) -> tuple[AbstractCoordinates, Report]:
+    """Coordinates fitted to the posterior: by `least-squares` or, of its whole density, `laplace`.
+
+    The search starts at the initial values of the space, where it has any.
+    """
+    experiment = measurement.experiment
+    c2 = jnp.asarray(measurement.c2, scaling.center.dtype)
+
+    def residuals(theta):
+        values = scaling.unpack(theta)
+        return (c2 - two_time(values, experiment)) / values["sigma"]
+
+    def rest(theta):
+        """The prior, and what the noise adds to half the squares."""
+        noise = c2.size * jnp.log(scaling.unpack(theta)["sigma"])
+        if prior is not None:
+            return jnp.asarray(prior.log_prob(theta)) - noise
+        z = scaling.to_normalized(theta)
+        return -(z**2).sum() / 2 - scaling.log_det(z) - noise
+
+    def log_density(theta):
+        return rest(theta) - (residuals(theta) ** 2).sum() / 2
+
+    median = scaling.unpack(scaling.to_original(jnp.zeros(len(scaling))))
+    initial = {name: jnp.broadcast_to(jnp.asarray(value), median[name].shape)
+               for name, value in space.initial.items()}  # fmt: skip
+    options: Any = {"key": jax.random.key(seed), "start": scaling.pack({**median, **initial})}
+    if method == "laplace":
+        return from_log_density(log_density, scaling, **options)
+    return from_residuals(residuals, scaling, log_prior=rest, **options)
+
+
+def fit(
+    measurement: Measurement,
+    coordinates: AbstractCoordinates,
     space: ParameterSpace,
     sampling: Sampling,
     *,
@@ -45,15 +90,22 @@ def fit(
     `prior` is a distribution of θ, such as `declared_prior(space, sizes)`, or None for the normal
     prior on z.
 
-    Chains start at the initial values of the space, or, if it has none, at random points of
-    normalized space. They run side by side where there is a device for each.
+    In calibrated coordinates chains start from the fitted Gaussian and adapt a diagonal mass
+    matrix. In a Scaling they start at the initial values of the space, or, if it has none, at
+    random points of normalized space, and adapt a dense one. They run side by side where there is a
+    device for each.
     """
-    start = init_to_original("theta", scaling, space.initial) if space.initial else init_to_uniform
+    dense = isinstance(coordinates, Scaling)
+    start = init_to_standard_normal
+    if dense:
+        start = init_to_uniform
+        if space.initial:
+            start = init_to_original("theta", coordinates, space.initial)
     parallel = jax.local_device_count() >= sampling.chains > 1
     mcmc = MCMC(
         NUTS(
             model,
-            dense_mass=True,
+            dense_mass=dense,
             target_accept_prob=sampling.target_accept,
             init_strategy=start,
         ),
@@ -65,18 +117,18 @@ def fit(
     )
     mcmc.run(
         jax.random.key(sampling.seed),
-        scaling,
+        coordinates,
         measurement.experiment,
         measurement.c2,
         prior=prior,
         extra_fields=("num_steps", "energy", "diverging"),
     )
-    dims = {group.name: [group.dim] for group in scaling.groups if group.dim is not None}
+    dims = {group.name: [group.dim] for group in coordinates.groups if group.dim is not None}
     return az.from_numpyro(
         mcmc,
         log_likelihood=False,
         dims={**dims, "theta_z": ["parameter"], "c2": ["phi", "pair"]},
-        coords={"phi": np.asarray(measurement.experiment.phi), "parameter": scaling.flat_names},
+        coords={"phi": np.asarray(measurement.experiment.phi), "parameter": coordinates.flat_names},
     )
 
 

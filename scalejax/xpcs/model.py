@@ -6,13 +6,13 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
+from scalejax.coordinates import AbstractCoordinates
 from scalejax.numpyro import sample_scaled
-from scalejax.scaling import Scaling
 from scalejax.xpcs.correlation import Experiment, two_time
 
 
 def model(
-    scaling: Scaling,
+    scaling: AbstractCoordinates,
     experiment: Experiment,
     c2: Float[Array, "n_phi n_pairs"] | None = None,
     *,
@@ -22,9 +22,10 @@ def model(
 ) -> None:
     """c2 at the pairs t1 < t2 is normal about `two_time`, with a standard deviation to be found.
 
-    `scaling` is that of `parameters.for_mode`: one vector with every physical parameter and the
-    noise `sigma`. `prior`, `prior_scale` and `shards` are those of `sample_scaled`. Sites:
-    `theta_z` (P,), a deterministic one a group, and `c2`, observed if given.
+    `scaling` (or other coordinates) is that of `parameters.for_mode`: one vector with every
+    physical parameter and the noise `sigma`. `prior`, `prior_scale` and `shards` are those of
+    `sample_scaled`. Sites: `theta_z` (P,), a deterministic one a group, and `c2`, observed if
+    given.
     """
     theta = sample_scaled("theta", scaling, prior=prior, prior_scale=prior_scale, shards=shards)
     mean = two_time(theta, experiment)

@@ -1,0 +1,203 @@
+"""Calibration: what it finds on known posteriors, and when it refuses."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from scalejax import Parameter, ParameterSpace, Scaling, Whitened, WhitenedLowRank
+from scalejax.calibrate import from_draws, from_log_density, from_residuals
+
+KEY = jax.random.key(0)
+PLAIN = Scaling(0.0, 1.0, -1e3, 1e3, groups={"x": 2})
+
+# A straight line through calendar years: intercept and slope are correlated to 0.9999.
+YEARS = jnp.linspace(1960.0, 2010.0, 30)
+LINE = Scaling(
+    [0.0, 0.0], [1000.0, 0.5], -jnp.inf, jnp.inf, groups={"intercept": None, "slope": None}
+)
+COUNTS = 0.2 * (YEARS - 1980) + 3 + jax.random.normal(KEY, YEARS.shape)
+
+
+def line_residuals(theta):
+    return COUNTS - theta[0] - theta[1] * YEARS
+
+
+def line_prior(theta):
+    return -((theta[0] / 1000) ** 2) / 2 - ((theta[1] / 0.5) ** 2) / 2
+
+
+def line_density(theta):
+    return line_prior(theta) - (line_residuals(theta) ** 2).sum() / 2
+
+
+def covariance(coordinates):
+    """Of the fitted Gaussian, in θ, for linear coordinates."""
+    slope = np.asarray(jax.jacfwd(coordinates.to_original)(jnp.zeros(len(coordinates))), float)
+    return slope @ slope.T
+
+
+def known_line():
+    design = np.stack([np.ones(30), np.asarray(YEARS, float)], 1)
+    return np.linalg.inv(design.T @ design + np.diag([1e-6, 4.0]))
+
+
+@pytest.mark.parametrize("how", ["residuals", "density"])
+def test_a_line_through_calendar_years(how, float64):
+    """Its posterior is Gaussian: mode and covariance are those of the normal equations."""
+    scaling = Scaling([0.0, 0.0], [1000.0, 0.5], -jnp.inf, jnp.inf,
+                      groups={"intercept": None, "slope": None})  # fmt: skip
+    if how == "residuals":
+        found, report = from_residuals(line_residuals, scaling, log_prior=line_prior, key=KEY)
+    else:
+        found, report = from_log_density(line_density, scaling, key=KEY)
+    assert isinstance(found, Whitened)
+    assert report.kind == "dense"
+    assert report.starts == (4, 4)
+    assert report.gradient < 1e-3
+    assert report.condition > 1e4
+    assert report.k_hat < 0.5
+    assert 0 < report.gradients < 20_000
+    want = known_line()
+    np.testing.assert_allclose(covariance(found), want, rtol=1e-4)
+    design = np.stack([np.ones(30), np.asarray(YEARS, float)], 1)
+    mode = want @ design.T @ np.asarray(COUNTS, float)
+    np.testing.assert_allclose(found.to_original(jnp.zeros(2)), mode, rtol=1e-4)
+
+
+def test_a_line_in_single_precision():
+    """Still within a few per cent of what the covariance is."""
+    found, report = from_residuals(line_residuals, LINE, log_prior=line_prior, key=KEY)
+    assert report.kind == "dense", str(report)
+    np.testing.assert_allclose(np.diag(covariance(found)), np.diag(known_line()), rtol=0.2)
+
+
+def test_the_noise_as_a_parameter(float64):
+    """−M·log σ in log_prior: the mode of σ is the maximum-likelihood one, for a flat prior on it.
+
+    It is that of the density of z = log σ, in which M·log σ + S/(2σ²) − log σ is least.
+    """
+    data = jnp.linspace(-1.0, 1.0, 41) + 0.3
+    scaling = Scaling(
+        [0.0, 1.0], [1.0, 1.0], [-9.0, 0.0], [9.0, jnp.inf], groups={"m": None, "s": None}
+    )
+    found, report = from_residuals(
+        lambda theta: (data - theta[0]) / theta[1],
+        scaling,
+        log_prior=lambda theta: -data.size * jnp.log(theta[1]),
+        key=KEY,
+    )
+    assert report.kind == "dense", str(report)
+    m, s = found.to_original(jnp.zeros(2))
+    np.testing.assert_allclose(m, 0.3, atol=1e-3)
+    np.testing.assert_allclose(s**2, ((data - 0.3) ** 2).sum() / (data.size - 1), rtol=1e-3)
+
+
+def test_pinned_parameters_are_left_alone(float64):
+    space = ParameterSpace(a=Parameter(-5, 5, mu=0, sigma=1), fixed=Parameter(3, 3))
+    scaling = Scaling.from_space(space)
+    found, report = from_log_density(
+        lambda theta: -(((theta[0] - 1) / 0.01) ** 2) / 2 - theta[1] ** 2, scaling, key=KEY
+    )
+    assert report.kind == "dense"
+    assert isinstance(found, Whitened)
+    np.testing.assert_allclose(found.loc[1], 0, atol=1e-6)
+    np.testing.assert_allclose(found.factor[1], [0, 1], atol=1e-6)
+    assert found.to_original(jnp.ones(2))[1] == 3
+
+
+def test_no_direction_is_wider_than_the_unit_of_z(float64):
+    found, _ = from_log_density(lambda theta: -((theta[0] / 0.1) ** 2) / 2, PLAIN, key=KEY)
+    if isinstance(found, Whitened):
+        assert np.linalg.eigvalsh(covariance(found)).max() < 1 + 1e-6
+
+
+def banana(theta):
+    return -(theta[0] ** 2) / 2 - ((theta[1] - theta[0] ** 2) / 0.02) ** 2 / 2
+
+
+def funnel(theta):
+    v, x = theta[0], theta[1:]
+    return -((v / 3) ** 2) / 2 - (x**2).sum() * jnp.exp(-v) / 2 - x.size * v / 2
+
+
+def mixture(theta):
+    return jnp.logaddexp(-((theta - 3) ** 2).sum() / 0.02, -((theta + 3) ** 2).sum() / 0.02)
+
+
+@pytest.mark.parametrize(
+    ("density", "size", "reason"),
+    [
+        (banana, 2, "the posterior is no Gaussian there"),
+        (funnel, 10, "the posterior is no Gaussian there|no mode was found|not finite"),
+        (mixture, 2, "another mode, .* is as much as e\\^-"),
+        (lambda theta: jnp.nan * theta.sum(), 2, "not finite"),
+    ],
+)
+def test_it_refuses_what_it_cannot_fit(density, size, reason, float64):
+    scaling = Scaling(0.0, 2.0, -1e3, 1e3, groups={"x": size})
+    found, report = from_log_density(density, scaling, key=KEY, starts=6)
+    assert found is scaling
+    assert report.kind == "none"
+    assert any(re.search(reason, text) for text in report.reasons), report.reasons
+    assert "no calibration: the Scaling as it was" in str(report)
+
+
+def test_many_parameters_by_products(float64):
+    """2100 of them, of different widths and with one stiff sum: a diagonal and a few directions."""
+    size = 2100
+    widths = jnp.linspace(0.01, 0.1, size)
+    scaling = Scaling(0.0, 1.0, -jnp.inf, jnp.inf, groups={"x": size})
+
+    def density(theta):
+        return -((theta / widths) ** 2).sum() / 2 - (theta.sum() / 0.05) ** 2 / 2
+
+    found, report = from_log_density(density, scaling, key=KEY, starts=1, rank=4)
+    assert isinstance(found, WhitenedLowRank), str(report)
+    # By the known Hessian, which a linear map carries over: z is theta here.
+    slope = np.asarray(
+        jax.vmap(lambda w: found.to_base_and_log_det(w)[0])(jnp.eye(size)) - found.loc
+    )
+    before = np.diag(1 / np.asarray(widths) ** 2) + 1 / 0.05**2
+    after = slope @ before @ slope.T
+    assert np.linalg.cond(before) > 5000
+    assert np.linalg.cond(after) < 50
+
+
+def test_many_parameters_that_are_not_gaussian(float64):
+    scaling = Scaling(0.0, 1.0, -jnp.inf, jnp.inf, groups={"x": 2100})
+
+    def density(theta):
+        return -(theta**2).sum() / 2 - (theta**4).sum() * 100
+
+    found, report = from_log_density(density, scaling, key=KEY, starts=1, rank=4)
+    assert found is scaling
+    assert "times as far as its curvature says" in report.reasons[0]
+
+
+def test_draws(float64):
+    rng = np.random.default_rng(0)
+    mixing = np.array([[0.1, 0.0], [0.3, 0.001]])
+    z = 0.5 + rng.normal(size=(2, 500, 2)) @ mixing.T
+    found, report = from_draws(z, PLAIN)
+    assert isinstance(found, Whitened)
+    assert report.kind == "dense"
+    factor = np.asarray(found.factor)
+    # 4 standard errors of a variance from 1000 draws, and the shrinkage of a correlation near 1.
+    np.testing.assert_allclose(np.diag(factor @ factor.T), np.diag(mixing @ mixing.T), rtol=0.2)
+    with pytest.raises(ValueError, match=r"at least 4 draws of shape \(…, 2\); got \(3, 2\)"):
+        from_draws(np.zeros((3, 2)), PLAIN)
+    with pytest.raises(ValueError, match="expected finite draws"):
+        from_draws(np.full((9, 2), np.nan), PLAIN)
+
+
+def test_draws_that_say_nothing_of_later_ones(float64):
+    """A chain that has moved on: coordinates from its first half do not suit its second."""
+    rng = np.random.default_rng(0)
+    early, late = (np.array([[1.0, r], [r, 1.0]]) for r in (0.999, -0.999))
+    z = np.concatenate([rng.multivariate_normal([0, 0], c, 300) for c in (early, late)])
+    _, report = from_draws(z, PLAIN)
+    assert report.kind != "dense"
+    assert "dense: the later draws have a condition number of" in report.reasons[0]
