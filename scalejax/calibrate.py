@@ -22,8 +22,10 @@ from scalejax.coordinates import AbstractCoordinates
 from scalejax.scaling import Scaling
 from scalejax.whitened import Whitened, WhitenedLowRank
 
-# Above this k̂ importance weights say nothing (Vehtari et al. 2024, arXiv:1507.02646).
-K_HAT_LIMIT = 0.7
+# Up to 0.7 importance sampling from the fit would give the posterior; from 1 on its weights have no
+# mean, and the fit misses some of the posterior (Vehtari et al. 2024, arXiv:1507.02646). Between
+# the two the fit is rough.
+K_HAT_GOOD, K_HAT_LIMIT = 0.7, 1.0
 # Modes whose densities differ by more than this factor, e^10, do not share a posterior.
 MODE_GAP = 10.0
 DENSE_LIMIT = 2000
@@ -41,7 +43,7 @@ class Report:
     gradients: int
     """Cost, in gradients of the log-density; an evaluation of it alone counts as one."""
     k_hat: float = float("nan")
-    """Of importance sampling from the fitted Gaussian: the fit is good up to 0.5, usable to 0.7."""
+    """Of importance sampling from the fitted Gaussian: good up to 0.7, rough up to 1."""
     gradient: float = float("nan")
     """Length of the gradient at the mode, in units of the fitted standard deviations."""
     starts: tuple[int, int] = (0, 0)
@@ -49,6 +51,11 @@ class Report:
     condition: float = float("nan")
     """Condition number of the curvature at the mode, in the Scaling's z."""
     reasons: tuple[str, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """Whether a sampler can do without adapting to correlations, and with a short warmup."""
+        return self.kind in ("dense", "low rank") and not self.k_hat > K_HAT_GOOD
 
     def __str__(self) -> str:
         """In a few lines, for people."""
@@ -294,8 +301,9 @@ def _dense(problem, curvature, zs, spent, key, draws):
         coordinates = _whitened(
             problem.scaling, best.z, factor if kind == "dense" else widths, kind
         )
-        k_hat, trouble = _weigh(problem, coordinates, key, draws)
+        k_hat, trouble, remark = _weigh(problem, coordinates, key, draws)
         spent += draws
+        reasons += [] if remark is None else [remark]
         if trouble is None:
             return coordinates, Report(
                 kind, spent, k_hat, decrement, (found, len(zs)), condition, tuple(reasons)
@@ -368,28 +376,42 @@ def _compare(best: _End, factor, ends) -> tuple[int, list[str]]:
     return found, reasons
 
 
-def _weigh(problem, coordinates, key, draws) -> tuple[float, str | None]:
-    """k̂ of draws from the fitted Gaussian, and what is wrong, if anything is."""
+def _weigh(problem, coordinates, key, draws) -> tuple[float, str | None, str | None]:
+    """k̂ of draws from the fitted Gaussian; what rules the fit out; and what is to be said of it."""
     import arviz as az
 
     w = jax.random.normal(jax.random.fold_in(key, 1), (draws, len(problem.scaling)), problem.dtype)
 
     @jax.jit
     @jax.vmap
-    def log_weight(w):
-        return -problem.potential(coordinates.to_base_and_log_det(w)[0]) + (w**2).sum() / 2
+    def evaluate(w):
+        z = coordinates.to_base_and_log_det(w)[0]
+        return z, -problem.potential(z) + (w**2).sum() / 2
 
-    log_weights = np.asarray(log_weight(w), np.float64)
+    w, (z, log_weights) = jax.tree.map(lambda x: np.asarray(x, np.float64), (w, evaluate(w)))
     finite = np.isfinite(log_weights)
     if finite.mean() < 0.9:
-        return np.nan, f"the density is not finite at {(~finite).sum()} of {draws} draws of the fit"
-    k_hat = float(az.psislw(np.where(finite, log_weights, log_weights[finite].min()))[1])
+        count = int((~finite).sum())
+        return np.nan, f"the density is not finite at {count} of {draws} draws of the fit", None
+    log_weights = np.where(finite, log_weights, log_weights[finite].min())
+    smoothed, k_hat = az.psislw(log_weights)
+    k_hat = float(k_hat)
+    if k_hat <= K_HAT_GOOD:
+        return k_hat, None, None
     if not k_hat <= K_HAT_LIMIT:
-        return k_hat, (
-            f"the posterior is no Gaussian there, by importance sampling from the fit: k̂ = "
-            f"{k_hat:.2f}, above {K_HAT_LIMIT}"
+        return k_hat, f"the fit misses some of the posterior (k̂ = {k_hat:.2f})", None
+    free = ~np.asarray(problem.pinned)
+    plain, fitted = (_condition(np.cov(x[:, free].T, aweights=np.exp(smoothed))) for x in (z, w))
+    if fitted > plain:
+        trouble = (
+            f"the posterior's condition number is {fitted:.2g} in these coordinates, and "
+            f"{plain:.2g} without"
         )
-    return k_hat, None
+        return k_hat, trouble, None
+    remark = (
+        f"the posterior is no Gaussian (k̂ = {k_hat:.2f}): the fit is rough, but better than none"
+    )
+    return k_hat, None, remark
 
 
 def _whitened(scaling: Scaling, loc, factor, kind: str) -> AbstractCoordinates:

@@ -74,7 +74,7 @@ def fit(
     warmup: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Draws to adapt on, for each chain; by default 300 if calibrated, or 1000."
+            min=1, help="Draws to adapt on, for each chain; 300 after a good calibration, or 1000."
         ),
     ] = None,
     samples: Annotated[int, typer.Option(min=4, help="Draws to keep, for each chain.")] = 1000,
@@ -165,19 +165,19 @@ def _run(measurement, scaling, space, sampling, declared, calibration, mode, rul
         f"{mode} model, {n_phi} angles × {n_pairs} pairs of frames ({origin}), {len(scaling)} "
         f"parameters in {rule} coordinates, {prior} prior"
     )
-    coordinates, found = scaling, "none asked for"
+    coordinates, found, good = scaling, "none asked for", False
     if calibration != "none":
         coordinates, report = calibrated(
             measurement, scaling, space, prior=declared, method=calibration, seed=sampling.seed
         )
-        found = str(report)
+        found, good = str(report), report.good
         console.print(f"Calibration by {calibration}: {found}", highlight=False)
     if not sampling.warmup:
-        sampling = replace(sampling, warmup=1000 if coordinates is scaling else 300)
+        sampling = replace(sampling, warmup=300 if good else 1000)
     console.print(
         f"NUTS with {sampling.chains} chains of {sampling.warmup} + {sampling.samples} draws"
     )
-    result = fit(measurement, coordinates, space, sampling, prior=declared)
+    result = fit(measurement, coordinates, space, sampling, prior=declared, dense_mass=not good)
     result.attrs.update(
         scalejax_version=__version__,
         mode=mode,

@@ -130,8 +130,8 @@ def mixture(theta):
 @pytest.mark.parametrize(
     ("density", "size", "reason"),
     [
-        (banana, 2, "the posterior is no Gaussian there"),
-        (funnel, 10, "the posterior is no Gaussian there|no mode was found|not finite"),
+        (banana, 2, "condition number|misses some of the posterior"),
+        (funnel, 10, "misses some of the posterior|no mode was found|not finite"),
         (mixture, 2, "another mode, .* is as much as e\\^-"),
         (lambda theta: jnp.nan * theta.sum(), 2, "not finite"),
     ],
@@ -145,6 +145,7 @@ def test_it_refuses_what_it_cannot_fit(density, size, reason, float64):
     assert "no calibration: the Scaling as it was" in str(report)
 
 
+@pytest.mark.slow
 def test_many_parameters_by_products(float64):
     """2100 of them, of different widths and with one stiff sum: a diagonal and a few directions."""
     size = 2100
@@ -166,6 +167,7 @@ def test_many_parameters_by_products(float64):
     assert np.linalg.cond(after) < 50
 
 
+@pytest.mark.slow
 def test_many_parameters_that_are_not_gaussian(float64):
     scaling = Scaling(0.0, 1.0, -jnp.inf, jnp.inf, groups={"x": 2100})
 

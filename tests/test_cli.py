@@ -81,6 +81,7 @@ def test_a_fit_of_given_data(simulated, tmp_path):
 
 def test_says_when_it_has_not_converged(tmp_path):
     result = run("--n-phi", 1, "--output", tmp_path, "--chains", 2, "--warmup", 3, "--samples", 20,
+                 "--calibrate", "none",
                  "--no-progress")  # fmt: skip
     assert result.exit_code == 0
     assert "Warning: R-hat exceeds 1.01 for" in result.output.replace("\n", " ")

@@ -205,7 +205,9 @@ def test_sites_with_either_distribution_are_sampled_in_normalized_space():
         assert stats.kstest(theta[:, 0].astype(float), known).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("guide", [AutoNormal, AutoMultivariateNormal])
+@pytest.mark.parametrize(
+    "guide", [AutoNormal, pytest.param(AutoMultivariateNormal, marks=pytest.mark.slow)]
+)
 def test_svi(guide):
     """An autoguide finds the image of the normal, which in z it can match exactly."""
     scaling = Scaling.from_space(SPACE, SIZES)

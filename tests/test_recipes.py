@@ -3,6 +3,7 @@
 import arviz as az
 import jax
 import numpy as np
+import pytest
 from scipy import optimize, stats
 
 from tests.test_readme import ROOT, run_page
@@ -48,6 +49,7 @@ def assert_posterior(draws, names):
         assert abs(float(found.std()) - sd) < 4 * error[1] + 0.01 * sd, name
 
 
+@pytest.mark.slow
 def test_numpyro_model():
     names = run_page(RECIPES / "numpyro-model.md")
     for draws in (names["draws"], names["own_draws"]):

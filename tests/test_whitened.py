@@ -111,6 +111,7 @@ def test_starting_points(form):
     assert np.isfinite(mcmc.get_samples()["theta_z"]).all()
 
 
+@pytest.mark.slow
 def test_the_posterior_is_that_of_the_scaling():
     """Means within 4 standard errors of 500 effective draws, of 2000 in each coordinates."""
     prior = declared_prior(SPACE, SIZES)

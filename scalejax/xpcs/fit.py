@@ -84,20 +84,19 @@ def fit(
     sampling: Sampling,
     *,
     prior: dist.Distribution | None,
+    dense_mass: bool = True,
 ) -> az.InferenceData:
     """The posterior of every parameter of `space` in physical units, and of `theta_z`.
 
     `prior` is a distribution of θ, such as `declared_prior(space, sizes)`, or None for the normal
     prior on z.
 
-    In calibrated coordinates chains start from the fitted Gaussian and adapt a diagonal mass
-    matrix. In a Scaling they start at the initial values of the space, or, if it has none, at
-    random points of normalized space, and adapt a dense one. They run side by side where there is a
-    device for each.
+    In calibrated coordinates chains start from the fitted Gaussian. In a Scaling they start at the
+    initial values of the space, or, if it has none, at random points of normalized space. They
+    adapt a diagonal or a dense mass matrix, and run side by side where there is a device for each.
     """
-    dense = isinstance(coordinates, Scaling)
     start = init_to_standard_normal
-    if dense:
+    if isinstance(coordinates, Scaling):
         start = init_to_uniform
         if space.initial:
             start = init_to_original("theta", coordinates, space.initial)
@@ -105,7 +104,7 @@ def fit(
     mcmc = MCMC(
         NUTS(
             model,
-            dense_mass=dense,
+            dense_mass=dense_mass,
             target_accept_prob=sampling.target_accept,
             init_strategy=start,
         ),
