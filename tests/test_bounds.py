@@ -192,6 +192,7 @@ def test_no_nan_or_inf_in_derivatives(dtype):
         assert jnp.isfinite(second).all()
 
 
+@pytest.mark.slow
 def test_no_tracer_leaks():
     # Only here, and once: the check collects garbage at every step of a trace.
     with jax.checking_leaks():

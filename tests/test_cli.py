@@ -72,13 +72,14 @@ def test_a_fit_of_given_data(simulated, tmp_path):
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     result = run("--config", tmp_path / "config.yaml", "--data", tmp_path / "data.npz",
-                 "--output", tmp_path / "out", "--rule", "homodyne", *SHORT)  # fmt: skip
+                 "--output", tmp_path / "out", "--rule", "homodyne", "--calibrate", "none", *SHORT)  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "(measured)" in result.output
     assert "truth" not in result.output
     assert re.search(r"alpha +0 +fixed", result.output)
 
 
+@pytest.mark.slow
 def test_says_when_it_has_not_converged(tmp_path):
     result = run("--n-phi", 1, "--output", tmp_path, "--chains", 2, "--warmup", 3, "--samples", 20,
                  "--calibrate", "none",

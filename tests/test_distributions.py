@@ -180,6 +180,7 @@ def sampled(model, *args, kernel=NUTS, **kwargs):
     return mcmc.get_samples(), mcmc.get_extra_fields()
 
 
+@pytest.mark.slow
 def test_sites_with_either_distribution_are_sampled_in_normalized_space():
     """NUTS needs few steps, as if all were of one scale, and draws follow the declared marginals.
 
@@ -205,9 +206,8 @@ def test_sites_with_either_distribution_are_sampled_in_normalized_space():
         assert stats.kstest(theta[:, 0].astype(float), known).pvalue > 1e-3
 
 
-@pytest.mark.parametrize(
-    "guide", [AutoNormal, pytest.param(AutoMultivariateNormal, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("guide", [AutoNormal, AutoMultivariateNormal])
 def test_svi(guide):
     """An autoguide finds the image of the normal, which in z it can match exactly."""
     scaling = Scaling.from_space(SPACE, SIZES)

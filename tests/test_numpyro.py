@@ -230,6 +230,7 @@ def test_initial_z_is_where_the_chain_starts():
     assert draws["D0_z"].std() > 0.5
 
 
+@pytest.mark.slow
 def test_initial_z_in_a_run(dtype):
     """With no step taken, and with several chains, draws stay where they started."""
 
@@ -290,6 +291,7 @@ def test_errors():
             run("D0", SCALING["D0"], prior_scale=bad)
 
 
+@pytest.mark.slow
 def test_posterior_of_a_normal_mean():
     """NUTS through the adapter finds the posterior that quadrature over z finds.
 

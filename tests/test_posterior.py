@@ -199,6 +199,7 @@ def test_shards_of_a_linear_gaussian_model(float64):
         np.testing.assert_allclose(natural(x, y, prior, 1), want, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_shards_of_any_model(float64):
     """Up to a constant, the densities of K shards add up to that of all the data."""
     prior = declared_prior(MIXED, SIZES)

@@ -63,6 +63,7 @@ def test_numpyro_model():
     assert steps[0] < steps[1]
 
 
+@pytest.mark.slow
 def test_blackjax():
     names = run_page(RECIPES / "blackjax.md")
     assert_posterior(names["draws"], names)

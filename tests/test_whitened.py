@@ -104,11 +104,8 @@ def test_starting_points(form):
     c = coordinates(form)
     kernel = NUTS(lambda: sample_scaled("theta", c), init_strategy=init_to_original(
         "theta", c, {"a": [0.2, 0.4], "b": 0.5}))  # fmt: skip
-    mcmc = MCMC(kernel, num_warmup=1, num_samples=1, progress_bar=False)
     w = kernel.init(jax.random.key(0), 1, None, (), {}).z["theta_z"]
     np.testing.assert_allclose(c.to_original(w)[:3], [0.2, 0.4, 0.5], rtol=1e-4)
-    mcmc.run(jax.random.key(0))
-    assert np.isfinite(mcmc.get_samples()["theta_z"]).all()
 
 
 @pytest.mark.slow
