@@ -72,7 +72,8 @@ def test_a_fit_of_given_data(simulated, tmp_path):
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     result = run("--config", tmp_path / "config.yaml", "--data", tmp_path / "data.npz",
-                 "--output", tmp_path / "out", "--rule", "homodyne", "--calibrate", "none", *SHORT)  # fmt: skip
+                 "--output", tmp_path / "out", "--rule", "homodyne", "--calibrate", "none",
+                 *SHORT)  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "(measured)" in result.output
     assert "truth" not in result.output
