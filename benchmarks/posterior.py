@@ -31,7 +31,7 @@ UNITS = "Å²/s"
 
 
 def sample(model, *args, **kwargs):
-    """The draws, or None where chains do not agree."""
+    """The draws of every parameter."""
     kernel = NUTS(model, dense_mass=True, target_accept_prob=0.9, init_strategy=init_to_uniform)
     mcmc = MCMC(kernel, num_warmup=1000, num_samples=2000, num_chains=4, progress_bar=False)
     mcmc.run(jax.random.key(0), *args, **kwargs)

@@ -219,10 +219,10 @@ def from_draws(
     early, late = np.array_split(draws, 2)
     condition = _condition(_covariance(draws, idle))
     reasons = []
+    plain = _condition(np.cov(late.T[~idle]))
     for kind in ("dense", "diagonal"):
         loc, factor = _moments(early, idle, kind)
         spread = _condition(np.cov(np.linalg.solve(factor, (late - loc).T)[~idle]))
-        plain = _condition(np.cov(late.T[~idle]))
         if spread <= plain:
             loc, factor = _moments(draws, idle, kind)
             return _whitened(scaling, loc, factor, kind), Report(
@@ -251,7 +251,7 @@ class _Problem:
         return jnp.where(self.pinned, z**2 / 2, 0).sum()
 
     def potential(self, z):
-        """−log density, and a large number where that is none."""
+        """−log density, and infinity where that is no number."""
         value = self.idle(z) - self.log_density(z)
         return jnp.where(jnp.isnan(value), jnp.inf, value)
 
@@ -270,6 +270,18 @@ def _each(solve, z0) -> tuple[Array, Array]:
     return jnp.stack(values), jnp.stack(steps)
 
 
+def _nowhere_finite(problem, spent, starts) -> tuple[AbstractCoordinates, Report]:
+    reason = "the log-density is not finite where the searches ended"
+    return problem.scaling, Report("none", spent, starts=(0, starts), reasons=(reason,))
+
+
+def _no_mode(length: float) -> str:
+    return (
+        f"no mode was found: the gradient where the best search ended is {length:.2g} in units of "
+        "the fitted standard deviations"
+    )
+
+
 # --- dense ----------------------------------------------------------------------------------------
 
 
@@ -283,35 +295,30 @@ def _dense(problem, curvature, zs, spent, key, draws):
             ends.append(end)
             spent += end.steps * (size + 1 + len(_FRACTIONS))
     if not ends:
-        reason = "the log-density is not finite where the searches ended"
-        return problem.scaling, Report("none", spent, starts=(0, len(zs)), reasons=(reason,))
+        return _nowhere_finite(problem, spent, len(zs))
     best = min(ends, key=lambda end: end.potential)
-    factor = np.linalg.cholesky(best.covariance)
+    factor = _factor(best.covariance, "dense")
     found, reasons = _compare(best, factor, ends)
     decrement = float(np.linalg.norm(factor.T @ best.gradient))
-    condition = _condition(best.curvature)
     if decrement > 0.1:
-        reasons.append(
-            f"no mode was found: the gradient where the best search ended is {decrement:.2g} in "
-            "units of the fitted standard deviations"
-        )
-    k_hat, trusted = np.nan, len(reasons) == 0
-    for kind in ("dense", "diagonal") if trusted else ():
-        widths = np.diag(np.sqrt(np.diag(best.covariance)))
-        coordinates = _whitened(
-            problem.scaling, best.z, factor if kind == "dense" else widths, kind
-        )
+        reasons.append(_no_mode(decrement))
+    k_hat = np.nan
+
+    def report(kind):
+        starts, condition = (found, len(zs)), _condition(best.curvature)
+        return Report(kind, spent, k_hat, decrement, starts, condition, tuple(reasons))
+
+    if reasons:
+        return problem.scaling, report("none")
+    for kind in ("dense", "diagonal"):
+        coordinates = _whitened(problem.scaling, best.z, _factor(best.covariance, kind), kind)
         k_hat, trouble, remark = _weigh(problem, coordinates, key, draws)
         spent += draws
         reasons += [] if remark is None else [remark]
         if trouble is None:
-            return coordinates, Report(
-                kind, spent, k_hat, decrement, (found, len(zs)), condition, tuple(reasons)
-            )
+            return coordinates, report(kind)
         reasons.append(f"{kind}: {trouble}")
-    return problem.scaling, Report(
-        "none", spent, k_hat, decrement, (found, len(zs)), condition, tuple(reasons)
-    )
+    return problem.scaling, report("none")
 
 
 @dataclass(frozen=True)
@@ -414,6 +421,12 @@ def _weigh(problem, coordinates, key, draws) -> tuple[float, str | None, str | N
     return k_hat, None, remark
 
 
+def _factor(covariance: np.ndarray, kind: str) -> np.ndarray:
+    if kind == "diagonal":
+        return np.diag(np.sqrt(np.diag(covariance)))
+    return np.linalg.cholesky(covariance)
+
+
 def _whitened(scaling: Scaling, loc, factor, kind: str) -> AbstractCoordinates:
     if kind == "diagonal":
         return WhitenedLowRank(scaling, loc, np.diag(factor))
@@ -429,11 +442,7 @@ def _condition(matrix: np.ndarray) -> float:
 
 
 def _moments(draws, idle, kind) -> tuple[np.ndarray, np.ndarray]:
-    covariance = _covariance(draws, idle)
-    loc = np.where(idle, 0.0, draws.mean(0))
-    if kind == "diagonal":
-        return loc, np.diag(np.sqrt(np.diag(covariance)))
-    return loc, np.linalg.cholesky(covariance)
+    return np.where(idle, 0.0, draws.mean(0)), _factor(_covariance(draws, idle), kind)
 
 
 def _covariance(draws: np.ndarray, idle: np.ndarray) -> np.ndarray:
@@ -460,10 +469,9 @@ def _low_rank(problem, zs, spent, key, rank):
     """A diagonal and the softest and stiffest directions beside it, by Hessian-vector products."""
     from jax.experimental.sparse.linalg import lobpcg_standard
 
-    potentials = np.asarray(jax.vmap(problem.potential)(zs))
+    potentials = np.asarray(problem.potentials(zs))
     if not np.isfinite(potentials).any():
-        reason = "the log-density is not finite where the searches ended"
-        return problem.scaling, Report("none", spent, starts=(0, len(zs)), reasons=(reason,))
+        return _nowhere_finite(problem, spent, len(zs))
     z = zs[np.nanargmin(potentials)]
     gradient = jax.grad(problem.potential)
 
@@ -534,10 +542,7 @@ def _descend(problem, coordinates, key) -> tuple[float, str | None]:
     rise, expected, gradients = (np.asarray(x, np.float64) for x in fall(w))
     length = float(np.linalg.norm(gradients[0]))
     if not length <= 0.1 * np.sqrt(size):
-        return length, (
-            f"no mode was found: the gradient where the best search ended is {length:.2g} in units "
-            "of the fitted standard deviations"
-        )
+        return length, _no_mode(length)
     ratio = rise / expected
     if not ((ratio > 0.5) & (ratio < 2)).all():
         worst = ratio[np.argmax(np.abs(np.log(np.where(ratio > 0, ratio, np.inf))))]

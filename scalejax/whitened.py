@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +21,21 @@ from scalejax.coordinates import AbstractCoordinates, Group
 from scalejax.scaling import Scaling
 
 
-class Whitened(AbstractCoordinates):
+class _OnScaling(AbstractCoordinates):
+    scaling: eqx.AbstractVar[Scaling]
+
+    @property
+    def groups(self) -> tuple[Group, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Those of the Scaling."""
+        return self.scaling.groups
+
+    @property
+    def base(self) -> Scaling:
+        """The Scaling beneath."""
+        return self.scaling
+
+
+class Whitened(_OnScaling):
     """w ↦ z = loc + factor·w ↦ θ, with a lower-triangular factor: a dense whitening.
 
     Where loc is the mode of a posterior in z and factor·factorᵀ its covariance there, w is close to
@@ -57,16 +72,6 @@ class Whitened(AbstractCoordinates):
                 raise ValueError("factor: expected a lower-triangular matrix")
             _check_positive("the diagonal of factor", np.diag(values), scaling.flat_names)
 
-    @property
-    def groups(self) -> tuple[Group, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Those of the Scaling."""
-        return self.scaling.groups
-
-    @property
-    def base(self) -> Scaling:
-        """The Scaling beneath."""
-        return self.scaling
-
     def to_base_and_log_det(
         self, z: Float[ArrayLike, "*batch P"]
     ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
@@ -84,7 +89,7 @@ class Whitened(AbstractCoordinates):
         return solve_triangular(self.factor, columns, lower=True).T.reshape(rest.shape)
 
 
-class WhitenedLowRank(AbstractCoordinates):
+class WhitenedLowRank(_OnScaling):
     """w ↦ z = loc + scale·(w + U·((stretch − 1)·Uᵀw)) ↦ θ: a diagonal and a few directions.
 
     For more parameters than a dense factor can hold. `directions` is U, of shape (P, k), with
@@ -129,16 +134,6 @@ class WhitenedLowRank(AbstractCoordinates):
             gram = np.asarray(self.directions).T @ np.asarray(self.directions)
             if not np.allclose(gram, np.eye(rank), atol=1e-3):
                 raise ValueError("directions: expected orthonormal columns")
-
-    @property
-    def groups(self) -> tuple[Group, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Those of the Scaling."""
-        return self.scaling.groups
-
-    @property
-    def base(self) -> Scaling:
-        """The Scaling beneath."""
-        return self.scaling
 
     def to_base_and_log_det(
         self, z: Float[ArrayLike, "*batch P"]
