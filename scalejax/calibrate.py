@@ -8,7 +8,8 @@ its check, the report says why, and the coordinates are the best that do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,9 +86,10 @@ def from_log_density(
     """Coordinates from the curvature at the mode of a log-density of θ, of shape (P,).
 
     The mode in z is sought by BFGS, from `start`, a θ (by default that at z = 0), and from normal
-    draws, so that there are `starts` in all, and by Newton's method from where that ends. No
-    direction is taken to be wider than the unit of z. For more than 2000 parameters the search is
-    by L-BFGS, and the curvature a diagonal and `rank` directions, from Hessian-vector products.
+    draws, and by Newton's method from where that ends. There are `starts` searches, and, unless two
+    of them end in the best mode, up to three times as many. No direction is taken to be wider than
+    the unit of z. For more than 2000 parameters the search is by L-BFGS, of `starts` searches, and
+    the curvature a diagonal and `rank` directions, from Hessian-vector products.
     `draws` of the fitted Gaussian are weighed against the density; beyond 2000 parameters, where
     weights say nothing, the density must fall towards such draws as its curvature says.
 
@@ -103,7 +105,6 @@ def from_log_density(
     import optimistix as optx
 
     problem = _Problem(scaling, scaling.pullback(lambda theta: jnp.asarray(log_density(theta))))
-    z0 = _starting_points(key, start, starts, problem)
     few = len(scaling) <= DENSE_LIMIT
     solver: Any = (optx.BFGS if few else optx.LBFGS)(rtol=1e-4, atol=1e-4)
 
@@ -114,11 +115,11 @@ def from_log_density(
         )
         return solution.value, solution.stats["num_steps"]
 
-    zs, steps = _each(solve, z0)
+    searches = _searches(solve, key, start, problem)
     if few:
         hessian = jax.jit(jax.hessian(problem.potential))
-        return _dense(problem, hessian, zs, int(steps.sum()), key, draws)
-    return _low_rank(problem, zs, int(steps.sum()), key, rank)
+        return _dense(problem, hessian, searches, starts, key, draws)
+    return _low_rank(problem, searches, starts, key, rank)
 
 
 def from_residuals(
@@ -130,7 +131,7 @@ def from_residuals(
     start: Float[ArrayLike, " P"] | None = None,
     starts: int = 4,
     draws: int = 4000,
-    max_steps: int = 200,
+    max_steps: int = 1000,
 ) -> tuple[AbstractCoordinates, Report]:
     """Coordinates from a least-squares model: log-density = −½·Σ residuals² + log_prior, of θ.
 
@@ -156,8 +157,7 @@ def from_residuals(
 
     rest = scaling.pullback(lambda theta: jnp.asarray(log_prior(theta)))
     problem = _Problem(scaling, lambda z: rest(z) - (of_z(z) ** 2).sum() / 2)
-    z0 = _starting_points(key, start, starts, problem)
-    count = jax.eval_shape(of_z, z0[0]).size
+    residual_count = jax.eval_shape(of_z, scaling.center).size
 
     def rest_of(z):
         """What is neither a sum of squares nor the unit Gaussian, which is one."""
@@ -167,7 +167,7 @@ def from_residuals(
     def solve(z):
         # It enters as the square root of its height above a floor that is far below: its gradient
         # is exact, and it stays smooth as long as it does not fall that far.
-        floor = rest_of(z) - 20.0 * (count + len(z))
+        floor = rest_of(z) - 20.0 * (residual_count + len(z))
 
         def everything(z, _):
             return of_z(z), z, jnp.sqrt(2 * jnp.maximum(rest_of(z) - floor, 1.0))
@@ -176,7 +176,8 @@ def from_residuals(
             rtol=1e-3, atol=1e-3, linear_solver=lx.Normal(lx.Cholesky())
         )
         solution = optx.least_squares(everything, solver, z, max_steps=max_steps, throw=False)
-        return solution.value, solution.stats["num_steps"]
+        # A Jacobian is as many forward derivatives as there are parameters.
+        return solution.value, solution.stats["num_steps"] * (1 + len(scaling))
 
     @jax.jit
     def curvature(z):
@@ -184,9 +185,8 @@ def from_residuals(
         gauss_newton = jnp.matmul(slopes.T, slopes, precision=jax.lax.Precision.HIGHEST)
         return gauss_newton + jax.hessian(lambda z: problem.idle(z) - rest(z))(z)
 
-    zs, steps = _each(solve, z0)
-    spent = int(steps.sum()) * (1 + len(scaling))  # a Jacobian is as many forward derivatives
-    return _dense(problem, curvature, zs, spent, key, draws)
+    searches = _searches(solve, key, start, problem)
+    return _dense(problem, curvature, searches, starts, key, draws)
 
 
 def from_draws(
@@ -256,18 +256,18 @@ class _Problem:
         return jnp.where(jnp.isnan(value), jnp.inf, value)
 
 
-def _starting_points(key, start, starts, problem):
-    """θ to start from, in z, or z = 0; and normal draws of z."""
+def _searches(solve, key, start, problem) -> Iterator[tuple[Array, int]]:
+    """Where searches end, in z, and what each has cost, without end.
+
+    The first starts at θ = `start`, or z = 0, the others at normal draws of z. They run one after
+    the other: together, all would take as many steps as the slowest.
+    """
     size = len(problem.scaling)
-    first = jnp.zeros(size) if start is None else problem.scaling.to_normalized(start)
-    others = jax.random.normal(key, (max(starts, 1) - 1, size), problem.dtype)
-    return jnp.concatenate([first.astype(problem.dtype)[None], others])
-
-
-def _each(solve, z0) -> tuple[Array, Array]:
-    """One start after the other: together, all would take as many steps as the slowest."""
-    values, steps = zip(*(solve(z) for z in z0), strict=True)
-    return jnp.stack(values), jnp.stack(steps)
+    z = jnp.zeros(size) if start is None else problem.scaling.to_normalized(start)
+    for i in itertools.count():
+        end, cost = solve(z.astype(problem.dtype))
+        yield end, int(cost)
+        z = jax.random.normal(jax.random.fold_in(key, i), (size,), problem.dtype)
 
 
 def _nowhere_finite(problem, spent, starts) -> tuple[AbstractCoordinates, Report]:
@@ -285,28 +285,33 @@ def _no_mode(length: float) -> str:
 # --- dense ----------------------------------------------------------------------------------------
 
 
-def _dense(problem, curvature, zs, spent, key, draws):
+def _dense(problem, curvature, searches, starts, key, draws):
     """Coordinates from the modes that a search ended in, and the curvature there."""
     size = len(problem.scaling)
     value_and_gradient = jax.jit(jax.value_and_grad(problem.potential))
-    ends = []
-    for z in np.asarray(zs, np.float64):
-        if (end := _newton(problem, curvature, value_and_gradient, z)) is not None:
+    ends, spent, tried, found, reasons = [], 0, 0, 0, []
+    for z, cost in searches:
+        tried += 1
+        end = _newton(problem, curvature, value_and_gradient, np.asarray(z, np.float64))
+        spent += cost
+        if end is not None:
             ends.append(end)
             spent += end.steps * (size + 1 + len(_FRACTIONS))
+            best = min(ends, key=lambda end: end.potential)
+            found, reasons = _compare(best, ends)
+        if tried >= starts and (found > 1 or tried >= 3 * starts):
+            break
     if not ends:
-        return _nowhere_finite(problem, spent, len(zs))
-    best = min(ends, key=lambda end: end.potential)
+        return _nowhere_finite(problem, spent, tried)
     factor = _factor(best.covariance, "dense")
-    found, reasons = _compare(best, factor, ends)
     decrement = float(np.linalg.norm(factor.T @ best.gradient))
     if decrement > 0.1:
         reasons.append(_no_mode(decrement))
     k_hat = np.nan
 
     def report(kind):
-        starts, condition = (found, len(zs)), _condition(best.curvature)
-        return Report(kind, spent, k_hat, decrement, starts, condition, tuple(reasons))
+        condition = _condition(best.curvature)
+        return Report(kind, spent, k_hat, decrement, (found, tried), condition, tuple(reasons))
 
     if reasons:
         return problem.scaling, report("none")
@@ -336,7 +341,7 @@ class _End:
 _FRACTIONS = np.array([1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 1e-3])
 
 
-def _newton(problem, curvature, value_and_gradient, z, most=30) -> _End | None:
+def _newton(problem, curvature, value_and_gradient, z, most=100) -> _End | None:
     """Newton's method with a line search, from next to a mode; None where nothing is finite."""
     end = None
     for step in range(1, most + 1):
@@ -367,9 +372,10 @@ def _floored_inverse(matrix: np.ndarray) -> np.ndarray:
     return (vectors / np.maximum(values, 1.0)) @ vectors.T
 
 
-def _compare(best: _End, factor, ends) -> tuple[int, list[str]]:
+def _compare(best: _End, ends) -> tuple[int, list[str]]:
     """How many searches ended in the best mode, and what is to be said of others."""
     found, reasons = 0, []
+    factor = _factor(best.covariance, "dense")
     for end in ends:
         away = np.linalg.norm(np.linalg.solve(factor, end.z - best.z))
         gap = end.potential - best.potential
@@ -465,13 +471,15 @@ def _covariance(draws: np.ndarray, idle: np.ndarray) -> np.ndarray:
 # --- low rank -------------------------------------------------------------------------------------
 
 
-def _low_rank(problem, zs, spent, key, rank):
+def _low_rank(problem, searches, starts, key, rank):
     """A diagonal and the softest and stiffest directions beside it, by Hessian-vector products."""
     from jax.experimental.sparse.linalg import lobpcg_standard
 
+    ends, costs = zip(*itertools.islice(searches, starts), strict=True)
+    zs, spent = jnp.stack(ends), sum(costs)
     potentials = np.asarray(problem.potentials(zs))
     if not np.isfinite(potentials).any():
-        return _nowhere_finite(problem, spent, len(zs))
+        return _nowhere_finite(problem, spent, starts)
     z = zs[np.nanargmin(potentials)]
     gradient = jax.grad(problem.potential)
 
