@@ -289,7 +289,9 @@ def _dense(problem, curvature, searches, starts, key, draws):
     """Coordinates from the modes that a search ended in, and the curvature there."""
     size = len(problem.scaling)
     value_and_gradient = jax.jit(jax.value_and_grad(problem.potential))
-    ends, spent, tried, found, reasons = [], 0, 0, 0, []
+    best: _End | None = None
+    ends: list[_End] = []
+    spent, tried, found, reasons = 0, 0, 0, []
     for z, cost in searches:
         tried += 1
         end = _newton(problem, curvature, value_and_gradient, np.asarray(z, np.float64))
@@ -301,7 +303,7 @@ def _dense(problem, curvature, searches, starts, key, draws):
             found, reasons = _compare(best, ends)
         if tried >= starts and (found > 1 or tried >= 3 * starts):
             break
-    if not ends:
+    if best is None:
         return _nowhere_finite(problem, spent, tried)
     factor = _factor(best.covariance, "dense")
     decrement = float(np.linalg.norm(factor.T @ best.gradient))
@@ -339,10 +341,19 @@ class _End:
 
 
 _FRACTIONS = np.array([1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 1e-3])
+_SIDESTEPS = np.array([1.0, -1.0, 0.3, -0.3, 0.1, -0.1])
 
 
 def _newton(problem, curvature, value_and_gradient, z, most=100) -> _End | None:
-    """Newton's method with a line search, from next to a mode; None where nothing is finite."""
+    """Newton's method with a line search, from next to a mode; None where nothing is finite.
+
+    Of a saddle it makes its way downwards.
+    """
+
+    def lowest(tried, than):
+        values = np.asarray(problem.potentials(jnp.asarray(tried, problem.dtype)))
+        return tried[np.nanargmin(values)] if (values < than).any() else None
+
     end = None
     for step in range(1, most + 1):
         at = jnp.asarray(z, problem.dtype)
@@ -353,13 +364,17 @@ def _newton(problem, curvature, value_and_gradient, z, most=100) -> _End | None:
         covariance = _floored_inverse(matrix)
         end = _End(z, float(value), gradient, matrix, covariance, step)
         direction = -covariance @ gradient
-        if gradient @ -direction < 1e-6:
+        lower = None
+        if gradient @ -direction > 1e-6:
+            lower = lowest(z + _FRACTIONS[:, None] * direction, end.potential)
+        if lower is None:
+            values, vectors = np.linalg.eigh(matrix)
+            if values[0] < 0:
+                aside = z + _SIDESTEPS[:, None] * vectors[:, 0]
+                lower = lowest(aside, end.potential - 1e-3)
+        if lower is None:
             return end
-        tried = z + _FRACTIONS[:, None] * direction
-        values = np.asarray(problem.potentials(jnp.asarray(tried, problem.dtype)))
-        if not (values < end.potential).any():
-            return end
-        z = tried[np.nanargmin(values)]
+        z = lower
     return end
 
 
@@ -374,19 +389,24 @@ def _floored_inverse(matrix: np.ndarray) -> np.ndarray:
 
 def _compare(best: _End, ends) -> tuple[int, list[str]]:
     """How many searches ended in the best mode, and what is to be said of others."""
-    found, reasons = 0, []
-    factor = _factor(best.covariance, "dense")
+    found, others, reasons = 0, [], []
     for end in ends:
-        away = np.linalg.norm(np.linalg.solve(factor, end.z - best.z))
         gap = end.potential - best.potential
-        if away < 1.0:
+        if _apart(end, best) < 1.0:
             found += 1
-        elif gap < MODE_GAP:
+        elif gap < MODE_GAP and all(_apart(end, other) >= 1.0 for other in others):
+            others.append(end)
             reasons.append(
-                f"another mode, {away:.2g} standard deviations away, is as much as e^-{gap:.1f} as "
-                "high: no one linear map suits both"
+                f"another mode, {_apart(end, best):.2g} standard deviations away, is as much as "
+                f"e^-{gap:.1f} as high: no one linear map suits both"
             )
     return found, reasons
+
+
+def _apart(one: _End, other: _End) -> float:
+    """In standard deviations of the other."""
+    factor = _factor(other.covariance, "dense")
+    return float(np.linalg.norm(np.linalg.solve(factor, one.z - other.z)))
 
 
 def _weigh(problem, coordinates, key, draws) -> tuple[float, str | None, str | None]:

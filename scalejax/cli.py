@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -78,7 +77,14 @@ def fit(
         ),
     ] = None,
     samples: Annotated[int, typer.Option(min=4, help="Draws to keep, for each chain.")] = 1000,
-    target_accept: Annotated[float, typer.Option(min=0.5, max=0.999)] = 0.9,
+    target_accept: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5,
+            max=0.999,
+            help="0.95 after a rough calibration, or 0.9.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampler, and of a simulation.")] = 0,
     float32: Annotated[
         bool, typer.Option("--float32", help="Compute in single precision.")
@@ -118,7 +124,7 @@ def fit(
 
     sampling = Sampling(
         chains=chains,
-        warmup=warmup or 0,
+        warmup=warmup,
         samples=samples,
         target_accept=target_accept,
         seed=seed,
@@ -165,25 +171,23 @@ def _run(measurement, scaling, space, sampling, declared, calibration, mode, rul
         f"{mode} model, {n_phi} angles × {n_pairs} pairs of frames ({origin}), {len(scaling)} "
         f"parameters in {rule} coordinates, {prior} prior"
     )
-    coordinates, found, good = scaling, "none asked for", False
+    coordinates, report = scaling, None
     if calibration != "none":
         coordinates, report = calibrated(
             measurement, scaling, space, prior=declared, method=calibration, seed=sampling.seed
         )
-        found, good = str(report), report.good
-        console.print(f"Calibration by {calibration}: {found}", highlight=False)
-    if not sampling.warmup:
-        sampling = replace(sampling, warmup=300 if good else 1000)
+        console.print(f"Calibration by {calibration}: {report}", highlight=False)
+    sampling = sampling.settled(report)
     console.print(
         f"NUTS with {sampling.chains} chains of {sampling.warmup} + {sampling.samples} draws"
     )
-    result = fit(measurement, coordinates, space, sampling, prior=declared, dense_mass=not good)
+    result = fit(measurement, coordinates, space, sampling, prior=declared)
     result.attrs.update(
         scalejax_version=__version__,
         mode=mode,
         rule=rule,
         prior=prior,
-        calibration=found,
+        calibration="none" if report is None else str(report),
         seed=sampling.seed,
     )
     result.to_netcdf(str(output / ".posterior.nc.part"))

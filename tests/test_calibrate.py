@@ -7,30 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.targets import TARGETS, YEARS, counts, line, line_prior, line_residuals
 from scalejax import Parameter, ParameterSpace, Scaling, Whitened, WhitenedLowRank
 from scalejax.calibrate import from_draws, from_log_density, from_residuals
 
 KEY = jax.random.key(0)
 PLAIN = Scaling(0.0, 1.0, -1e3, 1e3, groups={"x": 2})
 
-# A straight line through calendar years: intercept and slope are correlated to 0.9999.
-YEARS = jnp.linspace(1960.0, 2010.0, 30)
-LINE = Scaling(
-    [0.0, 0.0], [1000.0, 0.5], -jnp.inf, jnp.inf, groups={"intercept": None, "slope": None}
-)
-COUNTS = 0.2 * (YEARS - 1980) + 3 + jax.random.normal(KEY, YEARS.shape)
-
-
-def line_residuals(theta):
-    return COUNTS - theta[0] - theta[1] * YEARS
-
-
-def line_prior(theta):
-    return -((theta[0] / 1000) ** 2) / 2 - ((theta[1] / 0.5) ** 2) / 2
-
-
-def line_density(theta):
-    return line_prior(theta) - (line_residuals(theta) ** 2).sum() / 2
+LINE = TARGETS["a line through calendar years"].scaling()
 
 
 def covariance(coordinates):
@@ -47,12 +31,11 @@ def known_line():
 @pytest.mark.parametrize("how", ["residuals", "density"])
 def test_a_line_through_calendar_years(how, float64):
     """Its posterior is Gaussian: mode and covariance are those of the normal equations."""
-    scaling = Scaling([0.0, 0.0], [1000.0, 0.5], -jnp.inf, jnp.inf,
-                      groups={"intercept": None, "slope": None})  # fmt: skip
+    scaling = TARGETS["a line through calendar years"].scaling()
     if how == "residuals":
         found, report = from_residuals(line_residuals, scaling, log_prior=line_prior, key=KEY)
     else:
-        found, report = from_log_density(line_density, scaling, key=KEY)
+        found, report = from_log_density(line, scaling, key=KEY)
     assert isinstance(found, Whitened)
     assert report.kind == "dense"
     assert report.starts == (4, 4)
@@ -63,7 +46,7 @@ def test_a_line_through_calendar_years(how, float64):
     want = known_line()
     np.testing.assert_allclose(covariance(found), want, rtol=1e-4)
     design = np.stack([np.ones(30), np.asarray(YEARS, float)], 1)
-    mode = want @ design.T @ np.asarray(COUNTS, float)
+    mode = want @ design.T @ np.asarray(counts(), float)
     np.testing.assert_allclose(found.to_original(jnp.zeros(2)), mode, rtol=1e-4)
 
 
@@ -114,35 +97,42 @@ def test_no_direction_is_wider_than_the_unit_of_z(float64):
         assert np.linalg.eigvalsh(covariance(found)).max() < 1 + 1e-6
 
 
-def banana(theta):
-    return -(theta[0] ** 2) / 2 - ((theta[1] - theta[0] ** 2) / 0.02) ** 2 / 2
-
-
-def funnel(theta):
-    v, x = theta[0], theta[1:]
-    return -((v / 3) ** 2) / 2 - (x**2).sum() * jnp.exp(-v) / 2 - x.size * v / 2
-
-
-def mixture(theta):
-    return jnp.logaddexp(-((theta - 3) ** 2).sum() / 0.02, -((theta + 3) ** 2).sum() / 0.02)
-
-
 @pytest.mark.parametrize(
-    ("density", "size", "reason"),
+    ("name", "reason"),
     [
-        (banana, 2, "condition number|misses some of the posterior"),
-        (funnel, 10, "misses some of the posterior|no mode was found|not finite"),
-        (mixture, 2, "another mode, .* is as much as e\\^-"),
-        (lambda theta: jnp.nan * theta.sum(), 2, "not finite"),
+        ("a banana", "condition number|misses some of the posterior"),
+        ("Neal's funnel, 10 parameters", "misses some of the posterior|no mode was found"),
+        ("two modes", "another mode, .* is as much as e\\^-"),
     ],
 )
-def test_it_refuses_what_it_cannot_fit(density, size, reason, float64):
-    scaling = Scaling(0.0, 2.0, -1e3, 1e3, groups={"x": size})
-    found, report = from_log_density(density, scaling, key=KEY, starts=6)
+def test_it_refuses_what_it_cannot_fit(name, reason, float64):
+    target = TARGETS[name]
+    assert not target.linear
+    scaling = target.scaling()
+    refused(from_log_density(target.log_density, scaling, key=KEY), scaling, reason)
+
+
+def test_it_refuses_what_has_no_density():
+    result = from_log_density(lambda theta: jnp.nan * theta.sum(), PLAIN, key=KEY)
+    refused(result, PLAIN, "not finite")
+
+
+def refused(result, scaling, reason):
+    found, report = result
     assert found is scaling
     assert report.kind == "none"
     assert any(re.search(reason, text) for text in report.reasons), report.reasons
+    assert len(set(report.reasons)) == len(report.reasons)
     assert "no calibration: the Scaling as it was" in str(report)
+
+
+def test_a_saddle_is_left():
+    """z = 0 is one, between the two modes: no search may end there."""
+    target = TARGETS["two modes"]
+    _, report = from_log_density(target.log_density, target.scaling(), key=KEY, starts=1)
+    assert report.starts[0] >= 1
+    rivals = [text for text in report.reasons if "another mode" in text]
+    assert len(rivals) <= 1
 
 
 @pytest.mark.slow

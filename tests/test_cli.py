@@ -9,9 +9,10 @@ import yaml
 from typer.testing import CliRunner
 
 from scalejax import Parameter, ParameterSpace
+from scalejax.calibrate import Report
 from scalejax.cli import app
 from scalejax.xpcs import default_config
-from scalejax.xpcs.fit import concerns, summary
+from scalejax.xpcs.fit import Sampling, concerns, summary
 from tests.xpcs.test_inputs import write
 
 SHORT = ["--chains", "2", "--warmup", "300", "--samples", "200", "--no-progress"]
@@ -78,6 +79,35 @@ def test_a_fit_of_given_data(simulated, tmp_path):
     assert "(measured)" in result.output
     assert "truth" not in result.output
     assert re.search(r"alpha +0 +fixed", result.output)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["least-squares", "laplace"])
+def test_calibration_settles_how_to_sample(how, tmp_path):
+    """Where it is good, 300 draws of warmup are enough."""
+    result = run("--n-phi", 2, "--output", tmp_path, "--calibrate", how, "--chains", 2,
+                 "--no-progress")  # fmt: skip
+    assert f"Calibration by {how}: dense calibration; k̂ = 0." in result.output
+    assert "2 chains of 300 + 1000 draws" in result.output
+    assert "Converged: R-hat ≤ 1.01" in result.output
+    result = az.from_netcdf(tmp_path / "posterior.nc")
+    assert result.attrs["calibration"].startswith("dense calibration")
+
+
+@pytest.mark.parametrize(
+    ("report", "settled"),
+    [
+        (Report("dense", 10, k_hat=0.5), (300, 0.9, False)),
+        (Report("dense", 10, k_hat=0.9), (1000, 0.95, True)),
+        (Report("none", 10), (1000, 0.9, True)),
+        (None, (1000, 0.9, True)),
+    ],
+)
+def test_what_is_left_open_is_settled(report, settled):
+    found = Sampling().settled(report)
+    assert (found.warmup, found.target_accept, found.dense_mass) == settled
+    asked = Sampling(chains=2, warmup=7, target_accept=0.6, dense_mass=True)
+    assert asked.settled(report) == asked
 
 
 @pytest.mark.slow

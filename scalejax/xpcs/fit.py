@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import arviz as az
@@ -27,14 +27,31 @@ R_HAT_LIMIT = 1.01  # Vehtari et al. 2021, doi:10.1214/20-BA1221
 
 @dataclass(frozen=True)
 class Sampling:
-    """How long and how to sample."""
+    """How long and how to sample; None is left to what calibration finds (see `settled`)."""
 
     chains: int = 4
-    warmup: int = 1000
+    warmup: int | None = None
     samples: int = 1000
-    target_accept: float = 0.9
+    target_accept: float | None = None
+    dense_mass: bool | None = None
     seed: int = 0
     progress: bool = False
+
+    def settled(self, report: Report | None) -> Sampling:
+        """With a value for what is None, by the report of a calibration, or None without one.
+
+        After a good calibration the posterior is close to a standard normal: little is to be
+        adapted. After a rough one it still has narrow bends, which take small steps.
+        """
+        if report is not None and report.good:
+            default = Sampling(warmup=300, target_accept=0.9, dense_mass=False)
+        else:
+            rough = report is not None and report.kind != "none"
+            target_accept = 0.95 if rough else 0.9
+            default = Sampling(warmup=1000, target_accept=target_accept, dense_mass=True)
+        return replace(
+            default, **{name: value for name, value in vars(self).items() if value is not None}
+        )
 
 
 def calibrated(
@@ -84,7 +101,6 @@ def fit(
     sampling: Sampling,
     *,
     prior: dist.Distribution | None,
-    dense_mass: bool = True,
 ) -> az.InferenceData:
     """The posterior of every parameter of `space` in physical units, and of `theta_z`.
 
@@ -93,29 +109,30 @@ def fit(
 
     In calibrated coordinates chains start from the fitted Gaussian. In a Scaling they start at the
     initial values of the space, or, if it has none, at random points of normalized space. They
-    adapt a diagonal or a dense mass matrix, and run side by side where there is a device for each.
+    run side by side where there is a device for each.
     """
+    settled: Any = sampling.settled(None)
     start = init_to_standard_normal
     if isinstance(coordinates, Scaling):
         start = init_to_uniform
         if space.initial:
             start = init_to_original("theta", coordinates, space.initial)
-    parallel = jax.local_device_count() >= sampling.chains > 1
+    parallel = jax.local_device_count() >= settled.chains > 1
     mcmc = MCMC(
         NUTS(
             model,
-            dense_mass=dense_mass,
-            target_accept_prob=sampling.target_accept,
+            dense_mass=settled.dense_mass,
+            target_accept_prob=settled.target_accept,
             init_strategy=start,
         ),
-        num_warmup=sampling.warmup,
-        num_samples=sampling.samples,
-        num_chains=sampling.chains,
+        num_warmup=settled.warmup,
+        num_samples=settled.samples,
+        num_chains=settled.chains,
         chain_method="parallel" if parallel else "vectorized",
-        progress_bar=sampling.progress,
+        progress_bar=settled.progress,
     )
     mcmc.run(
-        jax.random.key(sampling.seed),
+        jax.random.key(settled.seed),
         coordinates,
         measurement.experiment,
         measurement.c2,
