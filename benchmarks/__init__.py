@@ -1,8 +1,9 @@
 """The library beside its peers: `python -m benchmarks [name…]`.
 
-A benchmark is a module with `measure(quick)`, which yields its rows as dicts; `table(rows)`, the
-same in Markdown; and `limits(rows)`, what they are held against. `DEVICES` is how many CPU devices
-it asks for. Each runs in a process of its own, with its peers in the same process.
+A benchmark is a module with `tasks(quick)`, which yields labels, each with a function that measures
+and returns rows, as dicts; `table(rows)`, the same in Markdown; and `limits(rows)`, what they are
+held against. `DEVICES` is how many CPU devices it asks for. Each runs in a process of its own, with
+its peers in the same process.
 """
 
 import operator

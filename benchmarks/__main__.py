@@ -1,4 +1,4 @@
-"""python -m benchmarks [NAME…] [--json FILE] [--quick]"""
+"""python -m benchmarks [NAME…] [--json FILE [--resume]] [--quick]"""
 
 import importlib
 import json
@@ -22,6 +22,9 @@ def main(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="A file that rows are added to, one a line.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Take the rows that the file has already.")
+    ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="Only see that it runs; its figures mean nothing.")
     ] = False,
@@ -31,39 +34,49 @@ def main(
     if unknown := set(chosen) - set(NAMES):
         raise typer.BadParameter(f"{', '.join(unknown)}: expected some of {', '.join(NAMES)}")
     if len(chosen) == 1:
-        return run(chosen[0], json_file, quick)
+        return run(chosen[0], json_file, resume, quick)
     for name in chosen:
         options = [] if json_file is None else ["--json", str(json_file)]
-        command = [sys.executable, "-m", "benchmarks", name, *options, *["--quick"] * quick]
+        options += ["--resume"] * resume + ["--quick"] * quick
+        command = [sys.executable, "-m", "benchmarks", name, *options]
         subprocess.run(command, check=True)
 
 
-def run(name: str, json_file: Path | None, quick: bool) -> None:
+def run(name: str, json_file: Path | None, resume: bool, quick: bool) -> None:
     """One benchmark, in this process."""
     module = importlib.import_module(f"benchmarks.{name}")
     jax.config.update("jax_num_cpu_devices", module.DEVICES)
     logging.getLogger("scalejax").setLevel(logging.ERROR)  # what the homodyne rule does is known
+    known = _read(json_file) if resume and json_file is not None else []
     rows = []
-    for row in module.measure(quick):
-        rows.append(row)
-        _add(json_file, {"benchmark": name, "quick": quick, **row})
-        print(
-            {key: f"{v:.4g}" if isinstance(v, float) else v for key, v in row.items()}, flush=True
-        )
+    for label, measure in module.tasks(quick):
+        head = {"benchmark": name, "task": label, "quick": quick}
+        found = [entry["row"] for entry in known if head.items() <= entry.items()]
+        if not found:
+            found = measure()
+            _add(json_file, *({**head, "row": row} for row in found))
+        for row in found:
+            print(
+                {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}, flush=True
+            )
+        rows += found
     text = f"Measured with {environment()}.\n\n{module.table(rows)}\n"
     if not quick:
         limits = list(module.limits(rows))
-        for limit in limits:
-            _add(json_file, {"benchmark": name, "limit": limit.to_dict()})
+        _add(json_file, *({"benchmark": name, "limit": limit.to_dict()} for limit in limits))
         text += f"\n{limits_table(limits)}\n"
         (GENERATED / f"{name}.md").write_text(text, encoding="utf-8")
     print(text)
 
 
-def _add(json_file: Path | None, row: dict) -> None:
+def _read(json_file: Path) -> list[dict]:
+    return [json.loads(line) for line in json_file.read_text(encoding="utf-8").splitlines()]
+
+
+def _add(json_file: Path | None, *entries: dict) -> None:
     if json_file is not None:
         with json_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.writelines(f"{json.dumps(entry)}\n" for entry in entries)
 
 
 if __name__ == "__main__":

@@ -1,62 +1,61 @@
-"""Draw the README's picture: python docs/pictures.py
+"""Draw the pictures of the documentation: python docs/pictures.py
 
-Gradients of the log-likelihood of the static model of `scalejax fit`, with respect to each
-parameter in physical units and in normalized space, where both stand at the priors' medians.
+The posterior is that of the static model of `scalejax fit`: gradients at the priors' medians, in
+physical units and in normalized space; then gradients at draws of a Gaussian fitted to it, and the
+curvature at its mode, in calibrated coordinates as well.
 """
 
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from matplotlib.figure import Figure
 
-from scalejax import ParameterSpace, Scaling
-from scalejax.plotting import POSTERIOR, PRIOR
-from scalejax.xpcs import default_config, for_mode, two_time
+from scalejax import ParameterSpace, Scaling, plotting
+from scalejax.diagnostics import gradient_balance
+from scalejax.numpyro import declared_prior
+from scalejax.xpcs import default_config, for_mode
+from scalejax.xpcs.fit import calibrated
+from scalejax.xpcs.fit import log_density as xpcs_log_density
 from scalejax.xpcs.inputs import simulate_measurement
 
-
-def gradients():
-    """Flat names, |∂/∂θ| and |∂/∂z| at z = 0."""
-    config = default_config("static")
-    space = for_mode(ParameterSpace.from_config(config), "static")
-    measurement = simulate_measurement(config, space, "static", n_phi=None, seed=0)
-    scaling = Scaling.from_space(space, {"phi": measurement.experiment.phi.size})
-
-    def log_likelihood(theta):
-        values = scaling.unpack(theta)
-        mean = two_time(values, measurement.experiment)
-        residual = (measurement.c2 - mean) / values["sigma"]
-        return -(residual**2).sum() / 2 - residual.size * jnp.log(values["sigma"])
-
-    z = jnp.zeros(len(scaling))
-    in_theta = jax.grad(log_likelihood)(scaling.to_original(z))
-    in_z = jax.grad(lambda z: log_likelihood(scaling.to_original(z)))(z)
-    return scaling.flat_names, np.abs(in_theta), np.abs(in_z)
+IMAGES = Path(__file__).parent / "pages" / "images"
 
 
 def main():
-    """Write pages/images/gradients.png, and print the spreads."""
+    """Write pages/images/*.png, and print what they show."""
     jax.config.update("jax_enable_x64", True)
-    names, *sizes = gradients()
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    axis = figure.subplots()
-    at = np.arange(len(names))
-    titles = ("in physical units, ∂/∂θ", "in normalized space, ∂/∂z")
-    for size, title, color, marker in zip(sizes, titles, (PRIOR, POSTERIOR), "so", strict=True):
-        spread = size.max() / size.min()
-        axis.plot(at, size, marker, color=color, label=f"{title}: spread {spread:.1e}")
-        print(f"{title}: spread {spread:.3g}")
-        others = size[np.array(names) != "D_offset"]
-        print(f"  without D_offset: {others.max() / others.min():.3g}")
-    axis.set_yscale("log")
-    axis.set_xticks(at, names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
-    axis.set_ylabel("|gradient of log-likelihood|")
-    axis.grid(axis="y", alpha=0.3)
-    axis.set_title("Static model, 10 angles, at the priors' medians", fontsize=10)
-    axis.legend(loc="lower left", frameon=False)
-    figure.savefig(Path(__file__).parent / "pages" / "images" / "gradients.png", dpi=130)
+    config = default_config("static")
+    space = for_mode(ParameterSpace.from_config(config), "static")
+    measurement = simulate_measurement(config, space, "static", n_phi=None, seed=0)
+    sizes = {"phi": measurement.experiment.phi.size}
+    scaling, prior = Scaling.from_space(space, sizes), declared_prior(space, sizes)
+    log_density = xpcs_log_density(measurement, scaling, prior=prior)
+
+    start = gradient_balance(log_density, scaling, jnp.zeros(len(scaling)))
+    save(plotting.gradients({"normalized": start}).figure, "gradients", start)
+
+    whitened, report = calibrated(
+        measurement, scaling, space, prior=prior, method="least-squares", seed=0
+    )
+    print(report)
+    w = jax.random.normal(jax.random.key(0), (200, len(scaling))).at[0].set(0.0)  # the mode
+    z = whitened.to_base_and_log_det(w)[0]
+    balances = {
+        "matched": gradient_balance(log_density, scaling, z),
+        "calibrated": gradient_balance(log_density, whitened, w),
+    }
+    figure = Figure(figsize=(14, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
+    plotting.gradients(balances, ax=left)
+    plotting.curvature(balances, ax=right)
+    save(figure, "balance", *balances.values())
+
+
+def save(figure, name, *balances):
+    """To a file; and its numbers to the terminal."""
+    figure.savefig(IMAGES / f"{name}.png", dpi=110)
+    print(name, *balances, sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class GradientBalance:
     theta: Float[np.ndarray, "P'"]
     """|∂/∂θ|: the median over points, each in one over the unit of its parameter."""
     theta_range: Float[np.ndarray, "2 P'"]
-    """The smallest and the largest over points."""
+    """The 10 % and 90 % quantiles over points."""
     z: Float[np.ndarray, "P'"]
     """|∂/∂z|: the median over points."""
     z_range: Float[np.ndarray, "2 P'"]
@@ -225,7 +225,7 @@ def gradient_balance(
         )
         pairs = _pairs(correlation, names)
     medians = [np.median(sizes, 0) for sizes in (in_theta, in_z)]
-    ranges = [np.stack([sizes.min(0), sizes.max(0)]) for sizes in (in_theta, in_z)]
+    ranges = [np.quantile(sizes, [0.1, 0.9], axis=0) for sizes in (in_theta, in_z)]
     return GradientBalance(
         names, groups, medians[0], ranges[0], medians[1], ranges[1], *spectra, pairs=pairs
     )

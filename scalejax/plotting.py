@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
+from scalejax.diagnostics import GradientBalance
 from scalejax.priors import Density, declared_or_flat, quantiles
 from scalejax.scaling import Scaling
 from scalejax.space import Parameter, ParameterSpace
@@ -21,6 +22,67 @@ from scalejax.xpcs.inputs import Measurement
 
 # Okabe and Ito's palette, which the colour-blind can tell apart.
 POSTERIOR, PRIOR, TRUTH = "#0072B2", "#999999", "#D55E00"
+
+
+def gradients(balances: Mapping[str, GradientBalance], *, ax: Axes | None = None) -> Axes:
+    """Sizes of gradients, a column a parameter: median, and the middle 80 % over points.
+
+    `balances` has those of one density in different coordinates, by the names of these: drawn are
+    the gradients in θ, of the first, and in z, of each.
+    """
+    first = next(iter(balances.values()))
+    axis = _axes(ax, figsize=(max(5.0, 0.33 * len(first.names) + 1.5), 3.8))
+    at = np.arange(len(first.names))
+    rows = [("∂/∂θ", first.theta, first.theta_range, first.spread_theta)]
+    rows += [(f"∂/∂z, {name}", b.z, b.z_range, b.spread_z) for name, b in balances.items()]
+    for (name, sizes, (low, high), spread), (color, marker) in zip(rows, _STYLES, strict=False):
+        axis.vlines(at, low, high, color=color, alpha=0.4, linewidth=3)
+        label = f"{name}: largest / smallest {spread:.2g}"
+        axis.plot(at, sizes, marker, color=color, label=label)
+    axis.set_yscale("log")
+    axis.set_xticks(at, first.names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    axis.set_ylabel("|gradient of log-density|\n(per unit of the parameter, or of z)")
+    return _finished(axis)
+
+
+def curvature(balances: Mapping[str, GradientBalance], *, ax: Axes | None = None) -> Axes:
+    """Eigenvalues of the curvature, in θ, of the first of `balances`, and in z, of each.
+
+    Where the density curves upwards, the size of the eigenvalue is drawn, hollow.
+
+    **Raises** `ValueError` for a balance without a spectrum, of more than 2000 parameters.
+    """
+    axis = _axes(ax, figsize=(6.0, 3.8))
+    first = next(iter(balances.values()))
+    rows = [("in θ", first.curvature_theta, first.condition_theta)]
+    rows += [(f"in z, {name}", b.curvature_z, b.condition_z) for name, b in balances.items()]
+    for (name, values, condition), (color, marker) in zip(rows, _STYLES, strict=False):
+        if values is None:
+            raise ValueError(f"curvature {name}: not known, for there are too many parameters")
+        at, down = np.arange(1, len(values) + 1), values > 0
+        label = f"{name}: condition number {condition:.2g}"
+        axis.plot(at, np.where(down, values, np.nan), marker, color=color, label=label)
+        axis.plot(at, np.where(down, np.nan, -values), marker, color=color, fillstyle="none")
+    axis.set_yscale("log")
+    axis.locator_params(axis="x", integer=True)
+    axis.set_xlabel("eigenvalue, counted from the smallest")
+    axis.set_ylabel("curvature of log-density")
+    return _finished(axis)
+
+
+_STYLES = ((PRIOR, "s"), (POSTERIOR, "o"), (TRUTH, "^"), ("#009E73", "v"), ("#CC79A7", "D"))
+
+
+def _finished(axis: Axes) -> Axes:
+    """With a legend above, where no point can be."""
+    axis.grid(axis="y", alpha=0.3)
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
+    return axis
+
+
+def _axes(ax: Axes | None, **options) -> Axes:
+    """The one given, or that of a new figure."""
+    return Figure(layout="constrained", **options).subplots() if ax is None else ax
 
 
 def fit(result: az.InferenceData, measurement: Measurement, *, most: int = 3) -> Figure:

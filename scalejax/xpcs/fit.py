@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import xarray
+from jaxtyping import Array, Float
 from numpyro.infer import MCMC, NUTS, init_to_uniform
 
 from scalejax.calibrate import Report, from_log_density, from_residuals
@@ -54,6 +56,36 @@ class Sampling:
         )
 
 
+def log_density(
+    measurement: Measurement, scaling: Scaling, *, prior: dist.Distribution | None
+) -> Callable[[Float[Array, " P"]], Float[Array, ""]]:
+    """The log-density of θ, of shape (P,), that `fit` samples, up to a constant.
+
+    `prior` is a distribution of θ, or None for the normal prior on z of `scaling`.
+    """
+    residuals, rest = _parts(measurement, scaling, prior)
+    return lambda theta: rest(theta) - (residuals(theta) ** 2).sum() / 2
+
+
+def _parts(measurement, scaling, prior):
+    """Residuals in units of the noise, and the log-density but for half their squares."""
+    experiment = measurement.experiment
+    c2 = jnp.asarray(measurement.c2, scaling.center.dtype)
+
+    def residuals(theta):
+        values = scaling.unpack(theta)
+        return (c2 - two_time(values, experiment)) / values["sigma"]
+
+    def rest(theta):
+        noise = c2.size * jnp.log(scaling.unpack(theta)["sigma"])
+        if prior is not None:
+            return jnp.asarray(prior.log_prob(theta)) - noise
+        z = scaling.to_normalized(theta)
+        return -(z**2).sum() / 2 - scaling.log_det(z) - noise
+
+    return residuals, rest
+
+
 def calibrated(
     measurement: Measurement,
     scaling: Scaling,
@@ -67,30 +99,14 @@ def calibrated(
 
     The search starts at the initial values of the space, where it has any.
     """
-    experiment = measurement.experiment
-    c2 = jnp.asarray(measurement.c2, scaling.center.dtype)
-
-    def residuals(theta):
-        values = scaling.unpack(theta)
-        return (c2 - two_time(values, experiment)) / values["sigma"]
-
-    def rest(theta):
-        """The prior, and what the noise adds to half the squares."""
-        noise = c2.size * jnp.log(scaling.unpack(theta)["sigma"])
-        if prior is not None:
-            return jnp.asarray(prior.log_prob(theta)) - noise
-        z = scaling.to_normalized(theta)
-        return -(z**2).sum() / 2 - scaling.log_det(z) - noise
-
-    def log_density(theta):
-        return rest(theta) - (residuals(theta) ** 2).sum() / 2
-
+    residuals, rest = _parts(measurement, scaling, prior)
     median = scaling.unpack(scaling.to_original(jnp.zeros(len(scaling))))
     initial = {name: jnp.broadcast_to(jnp.asarray(value), median[name].shape)
                for name, value in space.initial.items()}  # fmt: skip
     options: Any = {"key": jax.random.key(seed), "start": scaling.pack({**median, **initial})}
     if method == "laplace":
-        return from_log_density(log_density, scaling, **options)
+        density = log_density(measurement, scaling, prior=prior)
+        return from_log_density(density, scaling, **options)
     return from_residuals(residuals, scaling, log_prior=rest, **options)
 
 
