@@ -13,7 +13,16 @@ import typer
 
 from benchmarks import environment, limits_table
 
-NAMES = ("sampling",)
+NAMES = (
+    "accuracy",
+    "throughput",
+    "sharding",
+    "startup",
+    "memory",
+    "posterior",
+    "reparam",
+    "sampling",
+)
 GENERATED = Path(__file__).parent.parent / "docs" / "pages" / "generated"
 
 

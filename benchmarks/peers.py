@@ -1,9 +1,11 @@
 """The same map by other means: what a user would otherwise write, or compose from a library.
 
-Each is a function of (z, center, scale, low, high) that returns θ and log ∂θ/∂z by element, for one
-kind of bounds, or None where the library has no such map. All are the same function of z; they
-differ in how it is computed.
+Each is made for one kind of bounds, or is None where the library has no such map. All are the same
+function of z; they differ in how it is computed.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import equinox as eqx
 import flowjax.bijections as fb
@@ -16,8 +18,19 @@ from tensorflow_probability.substrates.jax import bijectors as tfb
 from scalejax import bounds
 
 
+class Map(NamedTuple):
+    """Functions of arrays that broadcast: z or θ, center, scale, low, high."""
+
+    forward: Callable
+    """θ and log ∂θ/∂z, by element."""
+    inverse: Callable
+
+
 def scalejax(kind):
-    return lambda z, *factors: bounds.forward_and_log_det(z, *factors, kinds=(kind,))
+    return Map(
+        lambda z, *factors: bounds.forward_and_log_det(z, *factors, kinds=(kind,)),
+        lambda theta, *factors: bounds.inverse(theta, *factors, kinds=(kind,)),
+    )
 
 
 def tanh(kind):
@@ -31,7 +44,11 @@ def tanh(kind):
         log_slope = jnp.log(scale) + 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))
         return mid + half * jnp.tanh(u), log_slope
 
-    return forward
+    def inverse(theta, center, scale, low, high):
+        mid, half = (low + high) / 2, (high - low) / 2
+        return (mid + half * jnp.arctanh((theta - mid) / half) - center) / scale
+
+    return Map(forward, inverse)
 
 
 def affine(kind, center, scale, low, high):
@@ -56,13 +73,16 @@ def numpyro(kind):
     if support is None:
         return None
 
-    def forward(z, center, scale, low, high):
+    def composed(center, scale, low, high):
         first = AffineTransform(*affine(kind, center, scale, low, high))
-        transform = ComposeTransform([first, biject_to(support(low, high))])
+        return ComposeTransform([first, biject_to(support(low, high))])
+
+    def forward(z, *factors):
+        transform = composed(*factors)
         theta = transform(z)
         return theta, transform.log_abs_det_jacobian(z, theta)
 
-    return forward
+    return Map(forward, lambda theta, *factors: composed(*factors).inv(theta))
 
 
 def tfp(kind):
@@ -75,12 +95,15 @@ def tfp(kind):
     if second is None:
         return None
 
-    def forward(z, center, scale, low, high):
+    def chain(center, scale, low, high):
         offset, slope = affine(kind, center, scale, low, high)
-        chain = tfb.Chain([second(low, high), tfb.Shift(offset), tfb.Scale(slope)])
-        return chain.forward(z), chain.forward_log_det_jacobian(z, event_ndims=0)
+        return tfb.Chain([second(low, high), tfb.Shift(offset), tfb.Scale(slope)])
 
-    return forward
+    def forward(z, *factors):
+        bijector = chain(*factors)
+        return bijector.forward(z), bijector.forward_log_det_jacobian(z, event_ndims=0)
+
+    return Map(forward, lambda theta, *factors: chain(*factors).inverse(theta))
 
 
 def flowjax(kind):
@@ -92,23 +115,29 @@ def flowjax(kind):
         unit = fb.Affine(jnp.zeros_like(loc), jnp.ones_like(scale))
         return eqx.tree_at(lambda a: (a.loc, a.scale), unit, (loc, scale))
 
-    def one(z, center, scale, low, high):
+    def chain(center, scale, low, high):
         offset, slope = affine(kind, center, scale, low, high)
-        one = jnp.ones_like(z)
+        one = jnp.ones_like(offset)
         rest = {
             "interval": lambda: [fb.Sigmoid(), affine_by(low, high - low)],
             "lower": lambda: [fb.Exp(), affine_by(low, one)],
             "upper": lambda: [fb.Exp(), affine_by(high, -one)],
             "unbounded": lambda: [],
         }[kind]()
-        return fb.Chain([affine_by(offset, slope), *rest]).transform_and_log_det(z)
+        return fb.Chain([affine_by(offset, slope), *rest])
 
-    def forward(z, *factors):
-        arrays = jnp.broadcast_arrays(z, *factors)
-        theta, log_slope = jax.vmap(one)(*(a.ravel() for a in arrays))
-        return theta.reshape(arrays[0].shape), log_slope.reshape(arrays[0].shape)
+    def elementwise(method):
+        def apply(x, *factors):
+            arrays = jnp.broadcast_arrays(x, *factors)
+            results = jax.vmap(lambda x, *f: method(chain(*f), x))(*(a.ravel() for a in arrays))
+            return jax.tree.map(lambda a: a.reshape(arrays[0].shape), results)
 
-    return forward
+        return apply
+
+    return Map(
+        elementwise(lambda bijection, z: bijection.transform_and_log_det(z)),
+        elementwise(lambda bijection, theta: bijection.inverse(theta)),
+    )
 
 
 PEERS = {
