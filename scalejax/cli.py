@@ -1,26 +1,30 @@
-"""The command line: `scalejax fit`. It reads, runs, prints and writes; it computes nothing."""
+"""The command line: `scalejax fit` and `scalejax inspect`.
+
+It reads, runs, prints and writes; it computes nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import math
+import json
+import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import jax
-import numpy as np
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from scalejax import ParameterSpace, Scaling
 from scalejax._config import load_config
+from scalejax._tables import notes, posterior_table, scaling_tables
+from scalejax.diagnostics import scaling_table, span
 from scalejax.rules import RULES
 from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL, default_config, for_mode
 
 PRIORS = ("declared", "normal")
+WIDE = 130  # columns that one table for everything takes
 CALIBRATIONS = ("least-squares", "laplace", "none")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -119,8 +123,7 @@ def fit(
         scaling = Scaling.from_space(space, sizes, rule)
         declared = declared_prior(space, sizes) if prior == "declared" else None
     except (ValueError, ImportError, OSError) as error:
-        typer.echo(f"scalejax fit: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(2) from None
+        _refuse("fit", error)
 
     sampling = Sampling(
         chains=chains,
@@ -131,6 +134,53 @@ def fit(
         progress=sys.stderr.isatty() if progress is None else progress,
     )
     _run(measurement, scaling, space, sampling, declared, calibrate, mode, rule, output)
+
+
+@app.command()
+def inspect(
+    config: Annotated[Path, typer.Argument(help="Bounds and priors, in homodyne's YAML schema.")],
+    n_phi: Annotated[int, typer.Option(min=1, help="How many angles.")] = 1,
+    rule: Annotated[
+        str, typer.Option(metavar="|".join(RULES), help="How center and scale are chosen.")
+    ] = RULES[0],
+    plot: Annotated[
+        Path | None, typer.Option(help="A picture of the map and the prior of each parameter.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, for programs, and nothing else.")
+    ] = False,
+) -> None:
+    """Show what a configuration declares and what a rule makes of it, without any data."""
+    jax.config.update("jax_enable_x64", True)
+    try:
+        space = ParameterSpace.from_config(config)
+        logging.getLogger("scalejax").setLevel(logging.ERROR)  # the table says it
+        scaling = Scaling.from_space(space, {"phi": n_phi}, rule)
+        rows = scaling_table(scaling, space)
+        if plot is not None:
+            from scalejax import plotting
+
+            plotting.maps(scaling, space).savefig(plot, dpi=110)
+    except (ValueError, ImportError, OSError) as error:
+        _refuse("inspect", error)
+    if as_json:
+        found = {"rule": rule, "n_phi": n_phi, "span": span(rows),
+                 "parameters": [row.to_dict() for row in rows]}  # fmt: skip
+        typer.echo(json.dumps(found, indent=2, allow_nan=False))
+        return
+    console = Console()
+    for table in scaling_tables(rows, rule, wide=console.width >= WIDE):
+        console.print(table)
+    for note in notes(rows):
+        console.print(note, highlight=False)
+    if plot is not None:
+        console.print(f"Wrote {plot}", highlight=False)
+
+
+def _refuse(command: str, error: Exception) -> NoReturn:
+    """End with one line and status 2."""
+    typer.echo(f"scalejax {command}: {' '.join(str(error).split())}", err=True)
+    raise typer.Exit(2) from None
 
 
 def _inputs(config, data, mode, n_phi, output, seed):
@@ -194,7 +244,7 @@ def _run(measurement, scaling, space, sampling, declared, calibration, mode, rul
     (output / ".posterior.nc.part").replace(output / "posterior.nc")
 
     table = summary(result, space)
-    console.print(_table(table, space, measurement))
+    console.print(posterior_table(table, space, measurement))
     troubles = concerns(result, table)
     for trouble in troubles:
         console.print(f"[bold red]Warning:[/] {trouble}.", highlight=False)
@@ -207,38 +257,6 @@ def _run(measurement, scaling, space, sampling, declared, calibration, mode, rul
         output / "marginals.png", dpi=150
     )
     console.print(f"Wrote posterior.nc, fit.png and marginals.png to {output}", highlight=False)
-
-
-def _table(table, space, measurement) -> Table:
-    result = Table(title="Posterior, in physical units", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    result.add_column("parameter", no_wrap=True)
-    for heading in table["statistic"].values:
-        result.add_column(str(heading), justify="right", no_wrap=True)
-    truth = measurement.truth
-    if truth is not None:
-        result.add_column("truth", justify="right", no_wrap=True)
-    for name, parameter in space.items():
-        labels = [space.label(name)]
-        if name in PER_ANGLE:
-            labels = [f"{name} {float(phi):g}°" for phi in measurement.experiment.phi]
-        if parameter.pinned:
-            rows = [[f"{parameter.low:.6g}", "fixed", "", "", "", ""]] * len(labels)
-        else:
-            rows = map(_cells, np.atleast_2d(table[name].transpose(..., "statistic").values))
-        true = np.broadcast_to(np.nan if truth is None else truth[name], len(labels))
-        for label, cells, value in zip(labels, rows, true, strict=True):
-            result.add_row(label, *cells, *([] if truth is None else [f"{value:.6g}"]))
-    return result
-
-
-def _cells(row) -> list[str]:
-    """Mean, sd and quantiles to two digits of the sd; ESS; R-hat."""
-    mean, sd, low, high, ess, r_hat = map(float, row)
-    decimals = 1 - math.floor(math.log10(sd)) if sd > 0 else 6
-    numbers = [
-        f"{round(value, decimals) + 0.0:.{max(decimals, 0)}f}" for value in (mean, sd, low, high)
-    ]
-    return [*numbers, f"{ess:.0f}", f"{r_hat:.3f}"]
 
 
 def _make_directory(path: Path) -> None:

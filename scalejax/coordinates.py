@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 if TYPE_CHECKING:
@@ -118,6 +119,37 @@ class AbstractCoordinates(eqx.Module):
     def flat_names(self) -> list[str]:
         """P names: that of a scalar as it is, those of a vector as `contrast_0`, `contrast_1`, …"""
         return [name for group in self.groups for name in group.flat_names]
+
+    @property
+    def dims(self) -> dict[str, list[str]]:
+        """The named dimension of each vector group, for ArviZ: `{"contrast": ["phi"]}`."""
+        return {group.name: [group.dim] for group in self.groups if group.dim is not None}
+
+    def coords(self, **values: ArrayLike) -> dict[str, np.ndarray]:
+        """The labels along each named dimension, for ArviZ: those given, or 0, 1, 2…
+
+        **Raises** `ValueError` for a dimension that no group has, and for labels that are too few
+        or too many.
+
+        Examples:
+            >>> from scalejax import Parameter, ParameterSpace, Scaling
+            >>> space = ParameterSpace(contrast=Parameter(0, 1, dim="phi"), D0=Parameter(1, 9))
+            >>> scaling = Scaling.from_space(space, {"phi": 3})
+            >>> scaling.dims, scaling.coords(phi=[0.0, 60.0, 120.0])
+            ({'contrast': ['phi']}, {'phi': array([  0.,  60., 120.])})
+        """
+        sizes = {group.dim: group.width for group in self.groups if group.dim is not None}
+        if unknown := sorted(set(values) - set(sizes)):
+            raise ValueError(
+                f"coords: {unknown[0]!r} is none of the dimensions {', '.join(sizes) or '(none)'}"
+            )
+        found = {dim: np.asarray(values.get(dim, np.arange(size))) for dim, size in sizes.items()}
+        for dim, labels in found.items():
+            if labels.shape != (sizes[dim],):
+                raise ValueError(
+                    f"coords: expected {sizes[dim]} labels along {dim!r}; got shape {labels.shape}"
+                )
+        return found
 
     def pack(self, values: Mapping[str, Float[ArrayLike, "..."]]) -> Float[Array, "*batch P"]:
         """One array of shape (…, P) from an array a group: (…, n) for a vector, (…,) for a scalar.

@@ -1,11 +1,12 @@
-"""How far out of balance the gradients of a posterior are, in θ and in other coordinates.
+"""How far out of balance gradients are, in θ and in other coordinates; and a Scaling in numbers.
 
-It takes a log-density and coordinates, of any kind. It knows no sampler and draws nothing.
+It takes a log-density and coordinates, of any kind. It knows no sampler, draws nothing and prints
+nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from scalejax.coordinates import AbstractCoordinates
+from scalejax.rules import distortions, homodyne
+from scalejax.scaling import Scaling
+from scalejax.space import ParameterSpace, Prior
 
 HESSIAN_LIMIT = 2000
 # Of a condition number, and of a variance inflation: what lies above costs a sampler more than
@@ -229,6 +233,76 @@ def gradient_balance(
     return GradientBalance(
         names, groups, medians[0], ranges[0], medians[1], ranges[1], *spectra, pairs=pairs
     )
+
+
+@dataclass(frozen=True)
+class Row:
+    """A group of a Scaling beside what is declared of it; of a vector, its first element."""
+
+    name: str
+    size: int | None
+    """None for a scalar."""
+    unit: str
+    low: float
+    high: float
+    prior: Prior | None
+    center: float
+    scale: float
+    theta: tuple[float, float, float]
+    """At z = −1, 0 and 1, in physical units."""
+    distortions: tuple[str, ...]
+    """What the homodyne rule would make of the declared prior with a normal z, in words."""
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the bounds leave one value."""
+        return self.low == self.high
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain numbers, strings and lists, for JSON; an infinite bound is None."""
+
+        def finite(value):
+            return value if np.isfinite(value) else None
+
+        prior = self.prior and {
+            **vars(self.prior), "low": finite(self.prior.low), "high": finite(self.prior.high)
+        }  # fmt: skip
+        return {**vars(self), "low": finite(self.low), "high": finite(self.high), "prior": prior,
+                "theta": list(self.theta), "distortions": list(self.distortions)}  # fmt: skip
+
+
+def scaling_table(scaling: Scaling, space: ParameterSpace) -> list[Row]:
+    """A row for each group of a Scaling made from a space.
+
+    Examples:
+        >>> from scalejax import Parameter
+        >>> space = ParameterSpace(D0=Parameter(100, 1e5, mu=1000, sigma=1000, unit="Å²/s"))
+        >>> (row,) = scaling_table(Scaling.from_space(space, rule="homodyne"), space)
+        >>> row.center, row.scale, round(row.theta[1])
+        (1000.0, 9990.0, 12392)
+        >>> row.distortions[1]
+        'the scale is 9990, the declared sigma 1000'
+    """
+    rows = []
+    for group in scaling.groups:
+        part, parameter = scaling[group.name], space[group.name]
+        center, scale = float(part.center[0]), float(part.scale[0])
+        theta = [float(part.to_original(jnp.full(len(part), z))[0]) for z in (-1.0, 0.0, 1.0)]
+        low, high = parameter.low, parameter.high
+        prior, found = parameter.prior, []
+        if prior is not None and np.isfinite(high - low):
+            found = distortions(prior, *homodyne(low, high, prior.mu, prior.sigma), low, high)
+        rows.append(
+            Row(group.name, group.size, parameter.unit, low, high, prior, center, scale,
+                (theta[0], theta[1], theta[2]), tuple(found))
+        )  # fmt: skip
+    return rows
+
+
+def span(rows: Iterable[Row]) -> float:
+    """Largest over smallest scale of what is not pinned; 1 where everything is."""
+    scales = [row.scale for row in rows if not row.pinned]
+    return max(scales) / min(scales) if scales else 1.0
 
 
 def _curvature(log_density, point, free) -> np.ndarray:

@@ -18,6 +18,7 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 from numpyro.distributions import constraints
 from numpyro.infer import init_to_uniform, init_to_value
+from numpyro.infer.util import log_density as numpyro_log_density
 
 from scalejax.coordinates import AbstractCoordinates
 from scalejax.distributions import (
@@ -36,6 +37,7 @@ __all__ = [
     "init_to_initial_z",
     "init_to_original",
     "init_to_standard_normal",
+    "log_density",
     "sample_scaled",
     "sample_scaled_parameter",
 ]
@@ -225,6 +227,75 @@ def init_to_original(
     start_z = jnp.asarray(scaling.from_base(scaling.pack(start)), float)  # as NumPyro's draws are
     strategy: Any = init_to_value(values={f"{name}_z": start_z})
     return strategy
+
+
+def log_density(
+    model: Callable[..., Any],
+    args: tuple = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    scaling: AbstractCoordinates,
+) -> Callable[[Float[Array, " P"]], Float[Array, ""]]:
+    """The log-density of a NumPyro model as a function of θ, of shape (P,), in physical units.
+
+    For `gradient_balance`, `calibrate` or any optimiser. `args` and `kwargs` are those of the
+    model, data included. Its latent sites are the groups of `scaling`, or the one of
+    `sample_scaled(name, scaling)`: then the density is that of θ, without the log-Jacobian of z,
+    and `scaling` is the one that the model has.
+
+    **Raises** `ValueError` for a model with other latent sites, or other shapes, or in other
+    coordinates.
+
+    Examples:
+        >>> from numpyro.distributions import Uniform
+        >>> from scalejax import Scaling
+        >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": None})
+        >>> density = log_density(lambda: numpyro.sample("a", Uniform(-5, 5)), scaling=scaling)
+        >>> round(float(density(jnp.zeros(1))), 4)
+        -2.3026
+    """
+    kwargs = {} if kwargs is None else dict(kwargs)
+    seeded = numpyro.handlers.seed(model, jax.random.key(0))
+    trace = numpyro.handlers.trace(seeded).get_trace(*args, **kwargs)
+    latent = {
+        name: site["value"]
+        for name, site in trace.items()
+        if site["type"] == "sample" and not site["is_observed"]
+    }
+
+    def at(values):
+        return jnp.asarray(numpyro_log_density(model, args, kwargs, values)[0])
+
+    median = scaling.unpack(scaling.to_original(jnp.zeros(len(scaling))))
+    free = {
+        group.name: median[group.name].shape
+        for group, part in scaling._slices()
+        if not (scaling.base.low[part] == scaling.base.high[part]).all()
+    }
+    shapes = {name: jnp.shape(value) for name, value in latent.items()}
+    if shapes == {**free, **{name: median[name].shape for name in shapes if name in median}}:
+        return lambda theta: at({n: v for n, v in scaling.unpack(theta).items() if n in latent})
+    recorded = set(scaling.names) <= set(trace)
+    if not recorded or list(shapes.values()) != [(len(scaling),)]:
+        raise ValueError(
+            "log_density: expected a model whose latent sites are the groups of the Scaling, "
+            + ", ".join(f"{name} {shape}" for name, shape in free.items())
+            + f", or the one of sample_scaled, of shape ({len(scaling)},); got "
+            + (", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "none")
+        )
+    ((site, z),) = latent.items()
+    for name, value in scaling.unpack(scaling.to_original(z)).items():
+        if not np.allclose(trace[name]["value"], value, rtol=1e-5):
+            raise ValueError(
+                f"log_density: {name!r} is {trace[name]['value']} in the model, and {value} in "
+                "these coordinates; give those that the model has"
+            )
+
+    def of_theta(theta):
+        z = scaling.to_normalized(theta)
+        return at({site: z}) - scaling.log_det(z)
+
+    return of_theta
 
 
 def _check_prior(prior: dist.Distribution, scaling: AbstractCoordinates) -> None:

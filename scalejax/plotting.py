@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import arviz as az
 import numpy as np
-from jaxtyping import ArrayLike
+from jaxtyping import ArrayLike, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -78,6 +78,109 @@ def _finished(axis: Axes) -> Axes:
     axis.grid(axis="y", alpha=0.3)
     axis.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     return axis
+
+
+def mapping(scaling: Scaling, name: str, *, unit: str = "", ax: Axes | None = None) -> Axes:
+    """θ(z) of a parameter with its bounds, and on a second axis the derivative.
+
+    Of a vector, its first element.
+    """
+    axis = _axes(ax, figsize=(4.5, 3.2))
+    part = scaling[name]
+    z = np.linspace(-4, 4, 201)
+    at = np.broadcast_to(z[:, None], (z.size, len(part)))
+    theta, log_slope = (np.asarray(x)[:, 0] for x in part.forward_and_log_derivative(at))
+    label = f"{name} ({unit})" if unit else name
+    axis.plot(z, theta, color=POSTERIOR)
+    axis.set_xlabel("z")
+    axis.set_ylabel(label, color=POSTERIOR)
+    for bound in (float(part.low[0]), float(part.high[0])):
+        if theta.min() - np.ptp(theta) / 4 < bound < theta.max() + np.ptp(theta) / 4:
+            axis.axhline(bound, color="black", linewidth=0.8, linestyle=":", label="bound")
+    slope = axis.twinx()
+    slope.plot(z, np.exp(log_slope), color=TRUTH, linestyle="--")
+    slope.set_ylabel(f"derivative{f' ({unit})' if unit else ''}", color=TRUTH)
+    slope.set_ylim(0, 1.08 * np.exp(log_slope.max()))
+    return axis
+
+
+def priors(
+    scaling: Scaling,
+    space: ParameterSpace,
+    name: str,
+    *,
+    prior_scale: float = 1.0,
+    ax: Axes | None = None,
+) -> Axes:
+    """The declared prior of one parameter, beside the image of Normal(0, prior_scale) on z."""
+    axis = _axes(ax, figsize=(4.5, 3.2))
+    declared, image = _declared(name, space[name]), _normal(scaling[name], prior_scale)
+    ends = np.concatenate([np.ravel(p.quantiles(np.array([0.005, 0.995])))
+                           for p in (declared, image)])  # fmt: skip
+    theta = np.linspace(ends.min(), ends.max(), 400)
+    axis.fill_between(theta, np.exp(declared.log_density(theta)), color=PRIOR, alpha=0.5,
+                      linewidth=0, label="declared prior")  # fmt: skip
+    axis.plot(theta, np.exp(image.log_density(theta)), color=POSTERIOR, label="normal prior on z")
+    axis.set_xlabel(space.label(name))
+    axis.set_ylabel("density")
+    axis.set_yticks([])
+    axis.set_ylim(bottom=0)
+    axis.locator_params(axis="x", nbins=4)
+    return axis
+
+
+def maps(scaling: Scaling, space: ParameterSpace) -> Figure:
+    """For every parameter that is not pinned, `mapping` and `priors` side by side."""
+    names = [name for name in scaling.names if not space[name].pinned]
+    rows = math.ceil(len(names) / 2)
+    figure = Figure(figsize=(15, 2.7 * rows + 0.5), layout="constrained")
+    axes = figure.subplots(rows, 4, squeeze=False).reshape(-1, 2)
+    for pair in axes[len(names) :]:
+        for axis in pair:
+            axis.set_axis_off()
+    for name, (left, right) in zip(names, axes, strict=False):
+        unit = space[name].unit
+        mapping(scaling, name, unit="" if unit == "dimensionless" else unit, ax=left)
+        priors(scaling, space, name, ax=right)
+    _shared_legend(figure)
+    return figure
+
+
+def warmup(
+    step_size: Float[ArrayLike, "chain draw"],
+    trace: Float[ArrayLike, "chain draw"],
+    *,
+    label: str,
+    figure: Figure | None = None,
+) -> Figure:
+    """Step sizes and draws of a parameter during warmup, a line a chain; `label` names the latter.
+
+    NumPyro collects both by `mcmc.warmup(key, extra_fields=("adapt_state.step_size",),
+    collect_warmup=True)`.
+    """
+    figure = Figure(figsize=(7.0, 4.6), layout="constrained") if figure is None else figure
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    for axis, values in ((upper, trace), (lower, step_size)):
+        for i, chain in enumerate(np.asarray(values)):
+            axis.plot(chain, color=_STYLES[1:][i % 4][0], linewidth=0.8, label=f"chain {i + 1}")
+        axis.grid(axis="y", alpha=0.3)
+    upper.set_ylabel(label)
+    lower.set_yscale("log")
+    lower.set_ylabel("step size")
+    lower.set_xlabel("draw of the warmup")
+    _shared_legend(figure)
+    return figure
+
+
+def _shared_legend(figure: Figure) -> None:
+    """One legend above all panels, each entry once."""
+    handles = {}
+    for axis in figure.axes:
+        found, labels = axis.get_legend_handles_labels()
+        handles |= dict(zip(labels, found, strict=True))
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside upper right", ncols=4, frameon=False
+    )
 
 
 def _axes(ax: Axes | None, **options) -> Axes:
@@ -161,14 +264,27 @@ def marginals(
         else:
             _intervals(axis, draws, prior, true)
             axis.set_ylabel(label)
-    handles = {}
-    for axis in figure.axes:
-        found, labels = axis.get_legend_handles_labels()
-        handles |= dict(zip(labels, found, strict=True))
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside upper right", ncols=4, frameon=False
-    )
+    _shared_legend(figure)
     return figure
+
+
+def along(
+    result: az.InferenceData,
+    space: ParameterSpace,
+    name: str,
+    truth: ArrayLike | None = None,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """Medians and 5 %–95 % intervals of a vector along its dimension, such as contrast over phi.
+
+    With the 5 %–95 % interval of the declared prior and, if it is known, the truth.
+    """
+    axis = _axes(ax, figsize=(6.0, 3.6))
+    true = None if truth is None else np.atleast_1d(np.asarray(truth))
+    _intervals(axis, result["posterior"][name], _declared(name, space[name]), true)
+    axis.set_ylabel(space.label(name))
+    return axis
 
 
 @dataclass(frozen=True)

@@ -67,14 +67,22 @@ def homodyne(low: float, high: float, mu: float | None, sigma: float | None) -> 
 def report_distortion(
     name: str, prior: Prior | None, center: float, scale: float, low: float, high: float
 ) -> None:
-    """Log a warning if a normal z, between these bounds, would be far from the declared prior.
+    """Log a warning with what `distortions` finds, if it finds anything."""
+    if found := distortions(prior, center, scale, low, high):
+        logger.warning("parameter %s under the homodyne rule: %s", name, "; ".join(found))
+
+
+def distortions(
+    prior: Prior | None, center: float, scale: float, low: float, high: float
+) -> list[str]:
+    """In words, how far a normal z would be, between finite bounds, from the declared prior.
 
     That is, if θ at z = 0 is off the prior's median by more than half a sigma (of a LogNormal or
     Uniform prior, half the distance between its quantiles at ±1 standard deviation), or if the
-    scale is not the declared sigma.
+    scale is above the declared sigma.
     """
     if prior is None:
-        return
+        return []
     below, median, above = quantiles(prior, stats.norm.cdf([-1.0, 0.0, 1.0])).tolist()
     declares_sigma = prior.family in ("TruncatedNormal", "Normal", "BetaScaled")
     sigma = prior.sigma if declares_sigma and prior.sigma is not None else (above - below) / 2
@@ -85,8 +93,7 @@ def report_distortion(
         found.append(f"z = 0 is at {at_zero:.6g}, the declared prior's median at {median:.6g}")
     if prior.sigma is not None and scale > prior.sigma:
         found.append(f"the scale is {scale:.6g}, the declared sigma {prior.sigma:.6g}")
-    if found:
-        logger.warning("parameter %s under the homodyne rule: %s", name, "; ".join(found))
+    return found
 
 
 def matched(prior: Prior) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """The NumPyro adapter: sites, densities, tempering, and where chains start."""
 
+import arviz as az
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,14 +9,16 @@ import numpyro.distributions as dist
 import pytest
 from numpyro.handlers import seed, trace
 from numpyro.infer import MCMC, NUTS, Predictive, init_to_uniform
-from numpyro.infer.util import initialize_model, log_density
+from numpyro.infer.util import initialize_model
+from numpyro.infer.util import log_density as numpyro_log_density
 from scipy import stats
 
-from scalejax import Parameter, ParameterSpace, Scaling
+from scalejax import Parameter, ParameterSpace, Scaling, Whitened
 from scalejax.numpyro import (
     declared_prior,
     init_to_initial_z,
     init_to_original,
+    log_density,
     sample_scaled,
     sample_scaled_parameter,
 )
@@ -54,7 +57,7 @@ def test_density_is_that_of_the_normal_prior(prior_scale):
     def model():
         sample_scaled("theta", SCALING, prior_scale=prior_scale)
 
-    got, _ = log_density(model, (), {}, {"theta_z": z})
+    got, _ = numpyro_log_density(model, (), {}, {"theta_z": z})
     want = dist.Normal(0, prior_scale).log_prob(z).sum()
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
@@ -78,11 +81,11 @@ def test_density_is_that_of_a_prior_pulled_back(rule, float64):
     def model(shards=1):
         sample_scaled("theta", scaling, prior=prior, shards=shards)
 
-    got, found = log_density(model, (), {}, {"theta_z": z})
+    got, found = numpyro_log_density(model, (), {}, {"theta_z": z})
     want = scaling.pullback(prior.log_prob)(z) + stats.norm.logpdf(1.5)
     np.testing.assert_allclose(got, want, rtol=1e-12)
     np.testing.assert_array_equal(found["D0"]["value"], scaling.to_original(z)[3])
-    tempered, _ = log_density(model, (4,), {}, {"theta_z": z})
+    tempered, _ = numpyro_log_density(model, (4,), {}, {"theta_z": z})
     np.testing.assert_allclose(tempered, want / 4, rtol=1e-12)
 
 
@@ -109,7 +112,7 @@ def test_draws_without_data_follow_the_declared_marginals(rule, dtype):
 def test_shards_of_the_normal_prior_are_its_scale():
     z = jnp.linspace(-1, 1, 6)
     values = [
-        log_density(sample_scaled, ("theta", SCALING), given, {"theta_z": z})[0]
+        numpyro_log_density(sample_scaled, ("theta", SCALING), given, {"theta_z": z})[0]
         for given in ({"shards": 4}, {"prior_scale": 2.0})
     ]
     assert values[0] == values[1]
@@ -121,7 +124,9 @@ def test_shards_may_be_traced():
     @jax.jit
     def density(shards, prior, scaling):
         given = {"prior": prior, "shards": shards}
-        return log_density(sample_scaled, ("theta", scaling), given, {"theta_z": jnp.ones(6)})[0]
+        return numpyro_log_density(
+            sample_scaled, ("theta", scaling), given, {"theta_z": jnp.ones(6)}
+        )[0]
 
     one, four = (density(shards, prior, prior.scaling) for shards in (1.0, 4.0))
     np.testing.assert_allclose(four, one / 4, rtol=1e-6)
@@ -132,7 +137,9 @@ def test_any_distribution_of_theta_can_be_the_prior(float64):
     scaling = Scaling(0.0, 1.0, -jnp.inf, jnp.inf, groups={"a": None, "b": None})
     joint = dist.MultivariateNormal(jnp.zeros(2), jnp.array([[1.0, 0.8], [0.8, 1.0]]))
     z = jnp.array([0.3, -0.2])
-    found, _ = log_density(sample_scaled, ("theta", scaling), {"prior": joint}, {"theta_z": z})
+    found, _ = numpyro_log_density(
+        sample_scaled, ("theta", scaling), {"prior": joint}, {"theta_z": z}
+    )
     np.testing.assert_allclose(found, joint.log_prob(z), rtol=1e-12)
 
 
@@ -317,3 +324,77 @@ def test_posterior_of_a_normal_mean():
     draws = mcmc.get_samples()["D0"]
     assert abs(float(draws.mean()) - mean) < 4 * sd / np.sqrt(400)
     assert abs(float(draws.std()) / sd - 1) < 4 / np.sqrt(2 * 400)
+
+
+# --- the density of a model ---
+
+
+def own_sites(y):
+    a = numpyro.sample(
+        "a", dist.TruncatedNormal(0.2, 0.3, low=0.0, high=1.0).expand([2]).to_event(1)
+    )
+    b = numpyro.sample("b", dist.Uniform(-3.0, 3.0))
+    numpyro.sample("y", dist.Normal(a.sum() * b, 0.1), obs=y)
+
+
+def scaled_sites(scaling, y, prior):
+    theta = sample_scaled("theta", scaling, prior=prior)
+    numpyro.sample("y", dist.Normal(theta["a"].sum() * theta["b"], 0.1), obs=y)
+
+
+SPACE_AB = ParameterSpace(
+    a=Parameter(0, 1, mu=0.2, sigma=0.3, dim="phi"), b=Parameter(-3, 3, family="Uniform")
+)
+
+
+def test_the_density_of_a_model(float64):
+    """Against SciPy; of NumPyro's own sites and of sample_scaled alike, for any coordinates."""
+    scaling = Scaling.from_space(SPACE_AB, {"phi": 2})
+    theta = jnp.array([0.3, 0.6, -1.2])
+    cut = stats.truncnorm(-2 / 3, 0.8 / 0.3, 0.2, 0.3)
+    want = (
+        cut.logpdf([0.3, 0.6]).sum() - np.log(6) + stats.norm.logpdf(0.5, 0.9 * -1.2, 0.1)
+    )  # fmt: skip
+    of_sites = log_density(own_sites, (0.5,), scaling=scaling)
+    np.testing.assert_allclose(of_sites(theta), want, rtol=1e-9)
+    prior = declared_prior(SPACE_AB, {"phi": 2})
+    whitened = Whitened(scaling, 0.1, np.diag([0.5, 0.2, 0.3]))
+    for coordinates in (scaling, whitened):
+        args = (coordinates, 0.5)
+        found = log_density(scaled_sites, args, {"prior": prior}, scaling=coordinates)
+        np.testing.assert_allclose(found(theta), want, rtol=1e-9)
+        np.testing.assert_allclose(jax.grad(found)(theta), jax.grad(of_sites)(theta), rtol=1e-6)
+
+
+def test_the_density_of_a_model_without_its_pinned_parameter(float64):
+    space = ParameterSpace(a=SPACE_AB["a"], b=SPACE_AB["b"], fixed=Parameter(2, 2))
+    scaling = Scaling.from_space(space, {"phi": 2})
+    theta = jnp.array([0.3, 0.6, -1.2, 2.0])
+    plain = log_density(own_sites, (0.5,), scaling=Scaling.from_space(SPACE_AB, {"phi": 2}))
+    found = log_density(own_sites, (0.5,), scaling=scaling)
+    np.testing.assert_allclose(found(theta), plain(theta[:3]))
+
+
+def test_models_that_do_not_fit_their_coordinates(float64):
+    scaling = Scaling.from_space(SPACE_AB, {"phi": 2})
+    with pytest.raises(ValueError, match=r"a \(3,\), b \(\), or .* got a \(2,\), b \(\)"):
+        log_density(own_sites, (0.5,), scaling=Scaling.from_space(SPACE_AB, {"phi": 3}))
+    with pytest.raises(ValueError, match="got none"):
+        log_density(lambda: None, scaling=scaling)
+    other = Scaling.from_space(SPACE_AB, {"phi": 2}, rule="homodyne")
+    with pytest.raises(ValueError, match="give those that the model has"):
+        log_density(scaled_sites, (other, 0.5, None), scaling=scaling)
+
+
+def test_arviz_labels_by_angle(float64):
+    scaling = Scaling.from_space(SPACE_AB, {"phi": 2})
+    mcmc = MCMC(NUTS(scaled_sites), num_warmup=5, num_samples=5, progress_bar=False)
+    mcmc.run(jax.random.key(0), scaling, 0.5, None)
+    data = az.from_numpyro(mcmc, dims=scaling.dims, coords=scaling.coords(phi=[0.0, 90.0]))
+    assert data["posterior"]["a"].dims == ("chain", "draw", "phi")
+    np.testing.assert_array_equal(data["posterior"]["phi"], [0.0, 90.0])
+    np.testing.assert_array_equal(scaling.coords()["phi"], [0, 1])
+    with pytest.raises(ValueError, match=r"expected 2 labels along 'phi'; got shape \(3,\)"):
+        scaling.coords(phi=[1, 2, 3])
+    with pytest.raises(ValueError, match="'angle' is none of the dimensions phi"):
+        scaling.coords(angle=[1, 2])

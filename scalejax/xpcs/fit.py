@@ -155,12 +155,14 @@ def fit(
         prior=prior,
         extra_fields=("num_steps", "energy", "diverging"),
     )
-    dims = {group.name: [group.dim] for group in coordinates.groups if group.dim is not None}
     return az.from_numpyro(
         mcmc,
         log_likelihood=False,
-        dims={**dims, "theta_z": ["parameter"], "c2": ["phi", "pair"]},
-        coords={"phi": np.asarray(measurement.experiment.phi), "parameter": coordinates.flat_names},
+        dims={**coordinates.dims, "theta_z": ["parameter"], "c2": ["phi", "pair"]},
+        coords={
+            **coordinates.coords(phi=measurement.experiment.phi),
+            "parameter": coordinates.flat_names,
+        },
     )
 
 

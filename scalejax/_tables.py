@@ -1,0 +1,114 @@
+"""Tables for the terminal, by rich: of a posterior, and of a Scaling beside what is declared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from scalejax.diagnostics import Row, span
+from scalejax.xpcs.parameters import PER_ANGLE
+
+
+def posterior_table(table, space, measurement) -> Table:
+    """Of `xpcs.fit.summary`, with the truth where it is known."""
+    result = Table(title="Posterior, in physical units", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    result.add_column("parameter", no_wrap=True)
+    for heading in table["statistic"].values:
+        result.add_column(str(heading), justify="right", no_wrap=True)
+    truth = measurement.truth
+    if truth is not None:
+        result.add_column("truth", justify="right", no_wrap=True)
+    for name, parameter in space.items():
+        labels = [space.label(name)]
+        if name in PER_ANGLE:
+            labels = [f"{name} {float(phi):g}°" for phi in measurement.experiment.phi]
+        if parameter.pinned:
+            rows = [[f"{parameter.low:.6g}", "fixed", "", "", "", ""]] * len(labels)
+        else:
+            rows = map(_cells, np.atleast_2d(table[name].transpose(..., "statistic").values))
+        true = np.broadcast_to(np.nan if truth is None else truth[name], len(labels))
+        for label, cells, value in zip(labels, rows, true, strict=True):
+            result.add_row(label, *cells, *([] if truth is None else [f"{value:.6g}"]))
+    return result
+
+
+def _cells(row) -> list[str]:
+    """Mean, sd and quantiles to two digits of the sd; ESS; R-hat."""
+    mean, sd, low, high, ess, r_hat = map(float, row)
+    decimals = 1 - math.floor(math.log10(sd)) if sd > 0 else 6
+    numbers = [
+        f"{round(value, decimals) + 0.0:.{max(decimals, 0)}f}" for value in (mean, sd, low, high)
+    ]
+    return [*numbers, f"{ess:.0f}", f"{r_hat:.3f}"]
+
+
+def scaling_tables(rows: list[Row], rule: str, *, wide: bool) -> Iterator[Table]:
+    """What is declared, and what the rule makes of it: in one table, or in two narrow ones."""
+    declared = ("unit", "bounds", "declared prior")
+    made = ("center", "scale", "θ at z = −1", "θ at z = 0", "θ at z = 1")
+    titles = {"Declared": declared, f"Scaling by the {rule} rule": made}
+    if wide:
+        titles = {f"Declared, and the Scaling by the {rule} rule": (*declared, *made)}
+    for title, columns in titles.items():
+        table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("parameter", no_wrap=True)
+        for column in columns:
+            left = column in ("unit", "declared prior")
+            table.add_column(column, justify="left" if left else "right", no_wrap=True)
+        for row in rows:
+            cells = _row(row)
+            table.add_row(_name(row), *(cells.get(column, "") for column in columns))
+        yield table
+
+
+def _name(row: Row) -> str:
+    return row.name if row.size is None else f"{row.name} ×{row.size}"
+
+
+def _row(row: Row) -> dict[str, str]:
+    if row.pinned:
+        return {"unit": row.unit, "bounds": f"{row.low:.6g}", "declared prior": "fixed"}
+    cells = {
+        "unit": row.unit,
+        "bounds": f"{row.low:.6g} to {row.high:.6g}",
+        "declared prior": _prior(row),
+        "center": _number(row.center, row.scale),
+        "scale": f"{row.scale:.5g}",
+    }
+    for z, theta in zip(("−1", "0", "1"), row.theta, strict=True):
+        cells[f"θ at z = {z}"] = _number(theta, row.scale)
+    return cells
+
+
+def _prior(row: Row) -> str:
+    prior = row.prior
+    if prior is None:
+        return "none"
+    text = prior.family
+    if prior.mu is not None:
+        text = f"{prior.mu:.6g} ± {prior.sigma:.6g} {_SHORT.get(prior.family, prior.family)}"
+    if (prior.low, prior.high) != (row.low, row.high):
+        text += f", {prior.low:.6g} to {prior.high:.6g}"
+    return text
+
+
+_SHORT = {"TruncatedNormal": "normal", "Normal": "normal", "LogNormal": "(of the log)",
+          "BetaScaled": "beta"}  # fmt: skip
+
+
+def _number(value: float, scale: float) -> str:
+    """To five digits, and 0 where it is less than a millionth of the scale."""
+    return f"{value if abs(value) > 1e-6 * scale else 0.0:.5g}"
+
+
+def notes(rows: list[Row]) -> Iterator[str]:
+    """The problem in one line; and what the homodyne rule does to priors."""
+    yield f"Scales span {span(rows):.2g}: in physical units, so do step sizes."
+    found = [(row.name, text) for row in rows for text in row.distortions]
+    if found:
+        yield "With a normal prior on z, the homodyne rule makes another prior of:"
+        yield from (f"  {name}: {text}" for name, text in found)
