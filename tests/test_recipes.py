@@ -86,3 +86,32 @@ def test_optimistix():
     # The loss is flat to 1e-12 of it there, which leaves 1e-5 of the units open.
     np.testing.assert_allclose(found / units, known.x, atol=3e-5)
     np.testing.assert_allclose(jax.grad(names["log_density_of_z"])(names["mode"]), 0, atol=1e-5)
+
+
+def test_arrays():
+    names = run_page(RECIPES / "arrays.md")
+    t, datasets = np.asarray(names["t"], float), np.asarray(names["datasets"], float)
+    for data, (found, exponent) in zip(datasets, np.asarray(names["modes"], float), strict=True):
+        known, covariance = optimize.curve_fit(lambda t, D0, a: D0 * t**a, t, data, [1e3, 0.5])
+        # The prior and the log-Jacobian move the mode by less than a standard deviation.
+        assert (np.abs([found, exponent] - known) < 10 * np.sqrt(np.diag(covariance))).all()
+    assert names["curves"].shape == (23, 50)
+    np.testing.assert_allclose(
+        names["spread"][1], names["scaling"].to_original(np.ones(2)), rtol=1e-6
+    )
+    assert names["split"].sharding.is_equivalent_to(names["z"].sharding, 2)
+    np.testing.assert_array_equal(
+        names["split"],
+        jax.jit(lambda s, z: s.to_original(z))(names["scaling"], np.asarray(names["z"])),
+    )
+
+
+def test_balance(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run_page(RECIPES / "balance.md")
+    assert names["balance"].spread_theta > 100 * names["balance"].spread_z
+    assert names["report"].kind == "dense"
+    plain, calibrated = names["balances"].values()
+    assert calibrated.condition_z < 3
+    assert plain.condition_z > 30
+    assert (tmp_path / "gradients.png").stat().st_size > 10_000
