@@ -45,10 +45,10 @@ def main():
         "matched": gradient_balance(log_density, scaling, z),
         "calibrated": gradient_balance(log_density, whitened, w),
     }
-    figure = Figure(figsize=(14, 4.6), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
-    plotting.gradients(balances, ax=left)
-    plotting.curvature(balances, ax=right)
+    figure = Figure(figsize=(9, 8.4), layout="constrained")
+    upper, lower = figure.subplots(2, 1)
+    plotting.gradients(balances, ax=upper)
+    plotting.curvature(balances, ax=lower)
     save(figure, "balance", *balances.values())
 
 

@@ -1,5 +1,6 @@
 """`scalejax fit` from the outside: what it writes, prints and refuses."""
 
+import json
 import re
 
 import arviz as az
@@ -18,8 +19,8 @@ from tests.xpcs.test_inputs import write
 SHORT = ["--chains", "2", "--warmup", "300", "--samples", "200", "--no-progress"]
 
 
-def run(*args):
-    return CliRunner().invoke(app, ["fit", *map(str, args)])
+def run(*args, command="fit"):
+    return CliRunner().invoke(app, [command, *map(str, args)])
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +131,8 @@ def test_chains_that_stand_still_have_not_converged():
     assert trouble.startswith("R-hat exceeds 1.01 for D0")
 
 
-def refused(*args):
-    result = run(*args)
+def refused(*args, command="fit"):
+    result = run(*args, command=command)
     assert result.exit_code == 2, result.output
     (line,) = result.stderr.strip().splitlines()
     assert result.stdout == ""
@@ -173,3 +174,56 @@ def test_refuses_bad_settings(tmp_path):
 def test_refuses_an_output_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     assert "cannot write there" in refused("--output", tmp_path / "file")
+
+
+# --- inspect ---
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "config.yaml"
+    settings = default_config("laminar_flow")
+    settings["initial_parameters"] = {"fixed_parameters": {"phi0": 1.5}}
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_inspect_shows_what_is_declared_and_what_is_made_of_it(config, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    result = run(config, "--n-phi", 23, command="inspect")
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert not any("…" in line for line in lines)
+    assert sum("gamma_dot_t_offset" in line for line in lines) == (2 if columns == 80 else 1)
+    assert re.search(r"contrast ×23 .*0 to 1 +0.27 ± 0.15 normal", result.output)
+    assert re.search(r"D0 .*610.76 +1232.8 +2593.3", result.output)
+    assert re.search(r"phi0 .*1.5 +fixed", result.output)
+    assert re.search(r"Scales span \d\.\de\+0[5-7]", result.output)
+    text = " ".join(result.output.split())
+    assert "D0: z = 0 is at 12391.6, the declared prior's median at 1232.77" in text
+
+
+def test_inspect_for_programs(config):
+    """Scaling's own numbers, and nothing but JSON on the way."""
+    result = run(config, "--rule", "homodyne", "--json", command="inspect")
+    found = json.loads(result.output)
+    by_name = {row["name"]: row for row in found["parameters"]}
+    assert (by_name["D0"]["center"], by_name["D0"]["scale"]) == (1000.0, 9990.0)
+    assert by_name["D0"]["prior"]["family"] == "TruncatedNormal"
+    np.testing.assert_allclose(by_name["D0"]["theta"][1], 12391.57, rtol=1e-6)
+    scales = [row["scale"] for name, row in by_name.items() if name != "phi0"]
+    np.testing.assert_allclose(found["span"], max(scales) / min(scales))
+
+
+def test_inspect_draws(config, tmp_path):
+    result = run(config, "--plot", tmp_path / "maps.png", command="inspect")
+    assert result.exit_code == 0
+    assert (tmp_path / "maps.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_inspect_refuses(config, tmp_path):
+    assert "none.yaml" in refused(tmp_path / "none.yaml", command="inspect")
+    assert "rule: expected one of" in refused(config, "--rule", "x", command="inspect")
+    assert "No such file" in refused(config, "--plot", tmp_path / "no" / "a.png", command="inspect")
