@@ -6,11 +6,12 @@ held against. `DEVICES` is how many CPU devices it asks for. Each runs in a proc
 its peers in the same process.
 """
 
+import contextlib
 import operator
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import jax
 
@@ -35,11 +36,13 @@ class Limit:
 
 
 def environment() -> str:
-    """Versions and the device, for the head of a table."""
-    names = ("jax", "numpyro", "tfp-nightly", "flowjax")
-    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    """Versions of what is installed, and the device, for the head of a table."""
+    versions = []
+    for name in ("jax", "numpyro", "tfp-nightly", "flowjax", "distrax"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions.append(f"{name} {version(name)}")
     device = jax.devices()[0]
-    return f"{versions}, on {device.device_kind} with {os.cpu_count()} cores"
+    return f"{', '.join(versions)}, on {device.device_kind} with {os.cpu_count()} cores"
 
 
 def markdown(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

@@ -7,6 +7,7 @@ function of z; they differ in how it is computed.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import distrax as dx
 import equinox as eqx
 import flowjax.bijections as fb
 import jax
@@ -140,10 +141,35 @@ def flowjax(kind):
     )
 
 
+def distrax(kind):
+    if kind == "pinned":
+        return None
+    exp = dx.Lambda(
+        jnp.exp, jnp.log, lambda x: x, lambda y: -jnp.log(y), event_ndims_in=0, event_ndims_out=0
+    )
+
+    def chain(center, scale, low, high):
+        offset, slope = affine(kind, center, scale, low, high)
+        one = jnp.ones_like(offset)
+        rest = {
+            "interval": lambda: [dx.ScalarAffine(low, high - low), dx.Sigmoid()],
+            "lower": lambda: [dx.ScalarAffine(low, one), exp],
+            "upper": lambda: [dx.ScalarAffine(high, -one), exp],
+            "unbounded": lambda: [],
+        }[kind]()
+        return dx.Chain([*rest, dx.ScalarAffine(offset, slope)])
+
+    return Map(
+        lambda z, *factors: chain(*factors).forward_and_log_det(z),
+        lambda theta, *factors: chain(*factors).inverse(theta),
+    )
+
+
 PEERS = {
     "scalejax": scalejax,
     "tanh formula": tanh,
     "NumPyro": numpyro,
     "TFP": tfp,
     "flowjax": flowjax,
+    "distrax": distrax,
 }

@@ -151,7 +151,7 @@ def tasks(quick):
     jax.config.update("jax_enable_x64", True)
     seeds = SEEDS[: 1 if quick else None]
     for mode, n_phi in MODELS[: 1 if quick else None]:
-        rows = [SITES, HOMODYNE, MATCHED, CALIBRATED]
+        rows = [SITES, CALIBRATED] if quick else [SITES, HOMODYNE, MATCHED, CALIBRATED]
         masses = ["dense"] if quick else list(MASS)
         if mode == "laminar_flow":
             rows.remove(HOMODYNE)

@@ -15,6 +15,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from benchmarks import Limit, markdown, seed_design
 from benchmarks.peers import PEERS
@@ -106,9 +107,13 @@ def measure(operation, dtype, shape, quick):
         for name, function, arguments in contestants(operation, SHAPES[shape], scaling)
     ]
     times = {name: [] for name, _, _ in entries}
-    for _, run, arguments in entries:
+    own = entries[0][1](x, *entries[0][2])
+    for name, run, arguments in entries:
         for _ in range(3):
-            jax.block_until_ready(run(x, *arguments))
+            result = jax.block_until_ready(run(x, *arguments))
+        if x.size < 1e5 and name != "copy":  # all are to be the same function
+            for one, other in zip(jax.tree.leaves(result), jax.tree.leaves(own), strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3, err_msg=name)
     begun = time.perf_counter()
     limit = len(entries) * (0.01 if quick else PER_CONTESTANT_S)
     while len(times["scalejax"]) < MOST_RUNS and time.perf_counter() - begun < limit:
