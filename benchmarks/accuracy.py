@@ -89,7 +89,10 @@ def tasks(quick):
 def table(rows):
     return markdown(
         ["kind", "by", *COLUMNS],
-        [[row["kind"], row["by"], *(f"{row[c]:.2g}" for c in COLUMNS)] for row in rows],
+        [
+            [row["kind"], row["by"], *(f"{row[c]:.2g}" for c in COLUMNS[:3]), row[COLUMNS[3]]]
+            for row in rows
+        ],
     )
 
 

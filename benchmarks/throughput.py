@@ -2,13 +2,15 @@
 
 The Scaling (for the peers its arrays) is an argument of the jitted function, the parameters those
 of the laminar-flow model at 23 angles, 53 in all, or a million like them in one vector; the stack
-is one of 64 Scalings with 1000 draws each. Medians over runs in which the contestants take turns.
-Held against: θ in at most 1.25 times the time of the bare tanh formula and of NumPyro's transform
-for (20000, 53) in float32; with the log-determinant at least 1.8 times faster than the fastest
-peer; the design of one Python object a parameter at least 3 times slower.
+is one of 64 Scalings with 1000 draws each. Medians over runs in which the contestants take turns,
+in random order. Held against: θ in at most 1.25 times the time of the bare tanh formula, and no
+more than NumPyro's transform, for (20000, 53) in float32; with the log-determinant at least 1.8
+times faster than the fastest peer; the design of one Python object a parameter at least 3 times
+slower.
 """
 
 import itertools
+import random
 import statistics
 import time
 from functools import partial
@@ -116,8 +118,9 @@ def measure(operation, dtype, shape, quick):
                 np.testing.assert_allclose(one, other, rtol=0.1, atol=0.1, err_msg=name)
     begun = time.perf_counter()
     limit = len(entries) * (0.01 if quick else PER_CONTESTANT_S)
+    order = random.Random(0)  # what runs before finds its way into what runs after
     while len(times["scalejax"]) < MOST_RUNS and time.perf_counter() - begun < limit:
-        for name, run, arguments in entries:
+        for name, run, arguments in order.sample(entries, len(entries)):
             start = time.perf_counter()
             jax.block_until_ready(run(x, *arguments))
             times[name].append(time.perf_counter() - start)

@@ -40,6 +40,7 @@ def gradients(balances: Mapping[str, GradientBalance], *, ax: Axes | None = None
         label = f"{name}: largest / smallest {spread:.2g}"
         axis.plot(at, sizes, marker, color=color, label=label)
     axis.set_yscale("log")
+    axis.set_xlim(-1, len(at))
     axis.set_xticks(at, first.names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
     axis.set_ylabel("|gradient of log-density|\n(per unit of the parameter, or of z)")
     return _finished(axis)
@@ -73,10 +74,10 @@ def curvature(balances: Mapping[str, GradientBalance], *, ax: Axes | None = None
 _STYLES = ((PRIOR, "s"), (POSTERIOR, "o"), (TRUTH, "^"), ("#009E73", "v"), ("#CC79A7", "D"))
 
 
-def _finished(axis: Axes) -> Axes:
+def _finished(axis: Axes, *, columns: int = 1) -> Axes:
     """With a legend above, where no point can be."""
     axis.grid(axis="y", alpha=0.3)
-    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False)
     return axis
 
 
@@ -284,7 +285,7 @@ def along(
     true = None if truth is None else np.atleast_1d(np.asarray(truth))
     _intervals(axis, result["posterior"][name], _declared(name, space[name]), true)
     axis.set_ylabel(space.label(name))
-    return axis
+    return _finished(axis, columns=3)
 
 
 @dataclass(frozen=True)
