@@ -32,11 +32,11 @@ class Target:
 
 def counts():
     """Data on the line: 3 in 1980 and 0.2 more every year, ± 1."""
-    return 0.2 * (YEARS - 1980) + 3 + jax.random.normal(jax.random.key(0), YEARS.shape)
+    return 0.2 * (jnp.asarray(YEARS) - 1980) + 3 + jax.random.normal(jax.random.key(0), YEARS.shape)
 
 
 def line_residuals(theta):
-    return counts() - theta[0] - theta[1] * YEARS
+    return counts() - theta[0] - theta[1] * jnp.asarray(YEARS)
 
 
 def line_prior(theta):

@@ -104,7 +104,9 @@ def from_log_density(
     """
     import optimistix as optx
 
-    problem = _Problem(scaling, scaling.pullback(lambda theta: jnp.asarray(log_density(theta))))
+    # A model may compute in another dtype than the Scaling's; the search is in one.
+    of_z = scaling.pullback(lambda theta: jnp.asarray(log_density(theta), theta.dtype))
+    problem = _Problem(scaling, of_z)
     few = len(scaling) <= DENSE_LIMIT
     solver: Any = (optx.BFGS if few else optx.LBFGS)(rtol=1e-4, atol=1e-4)
 
@@ -153,9 +155,9 @@ def from_residuals(
     import optimistix as optx
 
     def of_z(z):
-        return jnp.ravel(jnp.asarray(residuals(scaling.to_original(z))))
+        return jnp.ravel(jnp.asarray(residuals(scaling.to_original(z)), z.dtype))
 
-    rest = scaling.pullback(lambda theta: jnp.asarray(log_prior(theta)))
+    rest = scaling.pullback(lambda theta: jnp.asarray(log_prior(theta), theta.dtype))
     problem = _Problem(scaling, lambda z: rest(z) - (of_z(z) ** 2).sum() / 2)
     residual_count = jax.eval_shape(of_z, scaling.center).size
 
@@ -243,7 +245,7 @@ class _Problem:
 
     def __init__(self, scaling: Scaling, log_density_of_z: Callable[[Array], Array]):
         self.scaling, self.log_density = scaling, log_density_of_z
-        self.dtype = scaling.center.dtype
+        self.dtype = jnp.result_type(float)  # what optimisers compute in, whatever the Scaling has
         self.pinned = scaling.low == scaling.high
         self.potentials = jax.jit(jax.vmap(self.potential))
 

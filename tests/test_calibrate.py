@@ -57,6 +57,19 @@ def test_a_line_in_single_precision():
     np.testing.assert_allclose(np.diag(covariance(found)), np.diag(known_line()), rtol=0.2)
 
 
+@pytest.mark.parametrize("how", ["residuals", "density"])
+def test_a_model_in_another_dtype_than_the_scaling(how, float64):
+    """Data in double precision, as JAX then has it, and a Scaling in single precision."""
+    wide = TARGETS["a line through calendar years"].scaling()
+    scaling = jax.tree.map(lambda a: a.astype("float32"), wide)
+    if how == "residuals":
+        found, report = from_residuals(line_residuals, scaling, log_prior=line_prior, key=KEY)
+    else:
+        found, report = from_log_density(line, scaling, key=KEY)
+    assert report.kind == "dense", str(report)
+    assert found.base.center.dtype == jnp.float32
+
+
 def test_the_noise_as_a_parameter(float64):
     """−M·log σ in log_prior: the mode of σ is the maximum-likelihood one, for a flat prior on it.
 
