@@ -42,6 +42,7 @@ def main(
     chosen = names or list(NAMES)
     if unknown := set(chosen) - set(NAMES):
         raise typer.BadParameter(f"{', '.join(unknown)}: expected some of {', '.join(NAMES)}")
+    logging.getLogger("scalejax").setLevel(logging.ERROR)  # what the homodyne rule does is known
     if len(chosen) == 1:
         return run(chosen[0], json_file, resume, quick)
     for name in chosen:
@@ -55,7 +56,6 @@ def run(name: str, json_file: Path | None, resume: bool, quick: bool) -> None:
     """One benchmark, in this process."""
     module = importlib.import_module(f"benchmarks.{name}")
     jax.config.update("jax_num_cpu_devices", module.DEVICES)
-    logging.getLogger("scalejax").setLevel(logging.ERROR)  # what the homodyne rule does is known
     known = _read(json_file) if resume and json_file is not None else []
     rows = []
     for label, measure in module.tasks(quick):

@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -154,8 +155,8 @@ def inspect(
     jax.config.update("jax_enable_x64", True)
     try:
         space = ParameterSpace.from_config(config)
-        logging.getLogger("scalejax").setLevel(logging.ERROR)  # the table says it
-        scaling = Scaling.from_space(space, {"phi": n_phi}, rule)
+        with _quiet():  # the table says it
+            scaling = Scaling.from_space(space, {"phi": n_phi}, rule)
         rows = scaling_table(scaling, space)
         if plot is not None:
             from scalejax import plotting
@@ -175,6 +176,18 @@ def inspect(
         console.print(note, highlight=False)
     if plot is not None:
         console.print(f"Wrote {plot}", highlight=False)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of scalejax's own log."""
+    logger = logging.getLogger("scalejax")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _refuse(command: str, error: Exception) -> NoReturn:

@@ -57,6 +57,7 @@ def test_a_line_in_single_precision():
     np.testing.assert_allclose(np.diag(covariance(found)), np.diag(known_line()), rtol=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["residuals", "density"])
 def test_a_model_in_another_dtype_than_the_scaling(how, float64):
     """Data in double precision, as JAX then has it, and a Scaling in single precision."""

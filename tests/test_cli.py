@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from scalejax import Parameter, ParameterSpace
+from scalejax import Parameter, ParameterSpace, Scaling
 from scalejax.calibrate import Report
 from scalejax.cli import app
 from scalejax.xpcs import default_config
@@ -56,6 +56,7 @@ def test_the_posterior_file(simulated):
     assert "diverging" in result["sample_stats"]
 
 
+@pytest.mark.slow
 def test_a_fit_of_given_data(simulated, tmp_path):
     """A configuration with initial and fixed values, and data from a file."""
     i, j = np.triu_indices(20, k=1)
@@ -203,6 +204,14 @@ def test_inspect_shows_what_is_declared_and_what_is_made_of_it(config, columns, 
     assert re.search(r"Scales span \d\.\de\+0[5-7]", result.output)
     text = " ".join(result.output.split())
     assert "D0: z = 0 is at 12391.6, the declared prior's median at 1232.77" in text
+
+
+def test_inspect_leaves_the_log_as_it_was(config, caplog):
+    """Its table says what the rule distorts; later calls still log it."""
+    run(config, "--rule", "homodyne", command="inspect")
+    assert not caplog.records
+    Scaling.from_space(ParameterSpace.from_config(config), {"phi": 1}, "homodyne")
+    assert any("under the homodyne rule" in r.getMessage() for r in caplog.records)
 
 
 def test_inspect_for_programs(config):

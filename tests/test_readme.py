@@ -22,8 +22,13 @@ def run_page(page):
     return names
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name)
-def test_code_blocks(page):
+def test_the_code_of_the_readme():
+    run_page(PAGES[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [p for p in PAGES[1:] if blocks(p)], ids=lambda page: page.name)
+def test_the_code_of_the_site(page):
     run_page(page)
 
 

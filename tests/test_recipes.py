@@ -8,6 +8,8 @@ from scipy import optimize, stats
 
 from tests.test_readme import ROOT, run_page
 
+pytestmark = pytest.mark.slow
+
 RECIPES = ROOT / "docs" / "pages" / "recipes"
 PRIORS = {
     "rate": stats.truncnorm(-3, 97, 0.3, 0.1),
@@ -49,7 +51,6 @@ def assert_posterior(draws, names):
         assert abs(float(found.std()) - sd) < 4 * error[1] + 0.01 * sd, name
 
 
-@pytest.mark.slow
 def test_numpyro_model():
     names = run_page(RECIPES / "numpyro-model.md")
     for draws in (names["draws"], names["own_draws"]):
@@ -63,7 +64,6 @@ def test_numpyro_model():
     assert steps[0] < steps[1]
 
 
-@pytest.mark.slow
 def test_blackjax():
     names = run_page(RECIPES / "blackjax.md")
     assert_posterior(names["draws"], names)
