@@ -16,7 +16,7 @@ from scalejax.xpcs.parameters import PER_ANGLE
 def posterior_table(table, space, measurement) -> Table:
     """Of `xpcs.fit.summary`, with the truth where it is known."""
     result = Table(title="Posterior, in physical units", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    result.add_column("parameter", no_wrap=True)
+    result.add_column("parameter", overflow="fold")  # it gives way where a terminal is narrow
     for heading in table["statistic"].values:
         result.add_column(str(heading), justify="right", no_wrap=True)
     truth = measurement.truth

@@ -93,6 +93,8 @@ def from_log_density(
     `draws` of the fitted Gaussian are weighed against the density; beyond 2000 parameters, where
     weights say nothing, the density must fall towards such draws as its curvature says.
 
+    **Raises** `ValueError` for starts below 1.
+
     Examples:
         >>> scaling = Scaling(0.0, 1.0, low=-9.0, high=9.0, groups={"a": None, "b": None})
         >>> def log_density(theta):
@@ -102,6 +104,7 @@ def from_log_density(
         >>> report.kind
         'dense'
     """
+    _check_starts(starts)
     import optimistix as optx
 
     # A model may compute in another dtype than the Scaling's; the search is in one.
@@ -142,6 +145,8 @@ def from_residuals(
     `from_log_density`, but by Levenberg–Marquardt, and the curvature of the residuals is that of
     Gauss and Newton, JᵀJ, which is never negative.
 
+    **Raises** `ValueError` for starts below 1.
+
     Examples:
         >>> scaling = Scaling(0.0, 1.0, low=-9.0, high=9.0, groups={"a": None, "b": None})
         >>> x = jnp.linspace(100.0, 101.0, 20)
@@ -151,6 +156,7 @@ def from_residuals(
         >>> report.kind
         'dense'
     """
+    _check_starts(starts)
     import lineax as lx
     import optimistix as optx
 
@@ -258,8 +264,13 @@ class _Problem:
         return jnp.where(jnp.isnan(value), jnp.inf, value)
 
 
+def _check_starts(starts: int) -> None:
+    if starts < 1:
+        raise ValueError(f"starts: expected at least 1; got {starts}")
+
+
 def _searches(solve, key, start, problem) -> Iterator[tuple[Array, int]]:
-    """Where searches end, in z, and what each has cost, without end.
+    """Where searches end, in z, and what each has cost, of as many as are asked for.
 
     The first starts at θ = `start`, or z = 0, the others at normal draws of z. They run one after
     the other: together, all would take as many steps as the slowest.

@@ -140,6 +140,13 @@ def refused(result, scaling, reason):
     assert "no calibration: the Scaling as it was" in str(report)
 
 
+def test_starts_are_needed():
+    with pytest.raises(ValueError, match="starts: expected at least 1; got 0"):
+        from_log_density(line, LINE, key=KEY, starts=0)
+    with pytest.raises(ValueError, match="starts: expected at least 1; got 0"):
+        from_residuals(line_residuals, LINE, log_prior=line_prior, key=KEY, starts=0)
+
+
 def test_a_saddle_is_left():
     """z = 0 is one, between the two modes: no search may end there."""
     target = TARGETS["two modes"]

@@ -1,15 +1,20 @@
 """`scalejax fit` from the outside: what it writes, prints and refuses."""
 
+import io
 import json
 import re
+from types import SimpleNamespace
 
 import arviz as az
 import numpy as np
 import pytest
+import xarray
 import yaml
+from rich.console import Console
 from typer.testing import CliRunner
 
 from scalejax import Parameter, ParameterSpace, Scaling
+from scalejax._tables import posterior_table
 from scalejax.calibrate import Report
 from scalejax.cli import app
 from scalejax.xpcs import default_config
@@ -54,6 +59,25 @@ def test_the_posterior_file(simulated):
     draws = posterior["D0"]
     assert abs(draws.mean() - 3000) < 10 * draws.std()
     assert "diverging" in result["sample_stats"]
+
+
+def test_a_narrow_terminal_takes_no_figure_away():
+    """In 80 columns, for the longest name there is: the name goes on in another line."""
+    names = ["mean", "sd", "5 %", "95 %", "ESS", "R-hat"]
+    figures = [0.000523, 0.000113, 0.000321, 0.000694, 626.0, 1.0012]
+    table = xarray.Dataset(
+        {"gamma_dot_t_offset": ("statistic", figures)}, coords={"statistic": names}
+    )
+    space = ParameterSpace(gamma_dot_t_offset=Parameter(-0.1, 0.1, unit="s⁻¹"))
+    measurement = SimpleNamespace(truth={"gamma_dot_t_offset": np.float64(0.00052345)})
+    console = Console(width=80, file=io.StringIO())
+    console.print(posterior_table(table, space, measurement))
+    output = console.file.getvalue()
+    for text in ("0.00052", "0.00011", "0.00032", "0.00069", "626", "1.001", "0.00052345"):
+        assert text in output
+    assert "…" not in output
+    folded = "".join(line[:20].strip() for line in output.splitlines()[4:])
+    assert "gamma_dot_t_offset" in folded
 
 
 @pytest.mark.slow
