@@ -120,11 +120,12 @@ def from_log_density(
         )
         return solution.value, solution.stats["num_steps"]
 
-    searches = _searches(solve, key, start, problem)
+    search_key, check_key = jax.random.split(key)
+    searches = _searches(solve, search_key, start, problem)
     if few:
         hessian = jax.jit(jax.hessian(problem.potential))
-        return _dense(problem, hessian, searches, starts, key, draws)
-    return _low_rank(problem, searches, starts, key, rank)
+        return _dense(problem, hessian, searches, starts, check_key, draws)
+    return _low_rank(problem, searches, starts, check_key, rank)
 
 
 def from_residuals(
@@ -193,8 +194,9 @@ def from_residuals(
         gauss_newton = jnp.matmul(slopes.T, slopes, precision=jax.lax.Precision.HIGHEST)
         return gauss_newton + jax.hessian(lambda z: problem.idle(z) - rest(z))(z)
 
-    searches = _searches(solve, key, start, problem)
-    return _dense(problem, curvature, searches, starts, key, draws)
+    search_key, check_key = jax.random.split(key)
+    searches = _searches(solve, search_key, start, problem)
+    return _dense(problem, curvature, searches, starts, check_key, draws)
 
 
 def from_draws(
@@ -426,7 +428,7 @@ def _weigh(problem, coordinates, key, draws) -> tuple[float, str | None, str | N
     """k̂ of draws from the fitted Gaussian; what rules the fit out; and what is to be said of it."""
     import arviz as az
 
-    w = jax.random.normal(jax.random.fold_in(key, 1), (draws, len(problem.scaling)), problem.dtype)
+    w = jax.random.normal(key, (draws, len(problem.scaling)), problem.dtype)
 
     @jax.jit
     @jax.vmap
@@ -522,11 +524,12 @@ def _low_rank(problem, searches, starts, key, rank):
         return jax.vmap(lambda v: jax.jvp(gradient, (z,), (v,))[1], 1, 1)(vectors)
 
     half = max(rank // 2, 1)
-    start = jax.random.normal(jax.random.fold_in(key, 3), (len(z), half), z.dtype)
+    start_key, probe_key, check_key = jax.random.split(key, 3)
+    start = jax.random.normal(start_key, (len(z), half), z.dtype)
     # The diagonal of H: that of its stiffest directions, which would drown the rest in noise, and
     # of the rest the mean of v·(H·v) over random signs v (Bekas et al. 2007).
     stiff, stiffest, steps = lobpcg_standard(products, start, m=60)
-    probes = jax.random.rademacher(jax.random.fold_in(key, 2), (len(z), 64), z.dtype)
+    probes = jax.random.rademacher(probe_key, (len(z), 64), z.dtype)
     rest = products(probes) - stiffest @ (stiff[:, None] * (stiffest.T @ probes))
     diagonal = (stiffest**2 @ stiff) + (probes * rest).mean(1)
     root = jnp.sqrt(jnp.maximum(diagonal, 1.0))[:, None]
@@ -549,7 +552,7 @@ def _low_rank(problem, searches, starts, key, rank):
     for kind in ("low rank", "diagonal"):
         kept = (directions, stretch) if kind == "low rank" else (None, None)
         coordinates = WhitenedLowRank(problem.scaling, z, 1 / root[:, 0], *kept)
-        length, trouble = _descend(problem, coordinates, jax.random.fold_in(key, 1))
+        length, trouble = _descend(problem, coordinates, check_key)
         spent += 3 * _LINES
         if trouble is None:
             return coordinates, Report(kind, spent, gradient=length, reasons=tuple(reasons))
