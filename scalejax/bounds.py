@@ -166,7 +166,7 @@ def _interval_inverse(theta, center, scale, low, high):
     # to_low − to_high, from θ and not from the two, each of which is already rounded.
     excess = jnp.where(under | over, to_low - to_high, 2 * _from_middle(theta, low, high))
     x = _log_ratio(to_low, to_high, excess)
-    return (x / 4 - _from_middle(center, low, high) / width) / (scale / width)
+    return x / 4 * (width / scale) - _from_middle(center, low, high) / scale
 
 
 def _from_middle(value, low, high):
@@ -193,21 +193,24 @@ def _logistic_between(u, low, high):
     The anchors at bounds other than 0 are the first floats inside them, and no distance is less
     than the smallest normal number, so that no u reaches a bound and θ needs no clamp.
     """
-    first, last, mid, half, mantissa, exponent, shrink, furthest = _per_bound(low, high, u.ndim)
+    first, last, mid, half, minus_mantissa, exponent, shrink = _per_bound(low, high, u.size)
     size, negative = jnp.abs(u), u < 0
     central = size < 1.5849625  # log2(3), where the distances to mid and to the bound are equal
-    # width·2^−n = mantissa·2^(exponent − n): as far down as the product can be held, not only s.
+    # width·2^−n is mantissa·2^(exponent − n): as far down as the product can be held, not only s.
+    # How far that is could come with the rest, but it is cheaper to work out than to load.
+    furthest = exponent - _biased(u.dtype.type(2 - jnp.finfo(u.dtype).maxexp))
     n, p = _power_of_two(jnp.where(size > furthest, furthest, size))
     power = _two_to_the(exponent - n)
     s = power * shrink
-    top = jnp.where(central, -half * ((1 - s) + p), mantissa * power)
-    distance = top / ((1 + s) + p)
+    # For u ≥ 0; the other half is its mirror image. The sign goes to the top, since a quotient that
+    # is used twice, in a sum and in a difference, is a pass over the array of its own on a CPU.
+    top = jnp.where(central, half * ((1 - s) + p), minus_mantissa * power)
     anchor = jnp.where(central, mid, jnp.where(negative, first, last))
-    return jnp.where(negative, anchor + distance, anchor - distance)
+    return anchor + jnp.where(negative, -top, top) / ((1 + s) + p)
 
 
-def _per_bound(low, high, ndim):
-    """What `_logistic_between` needs to know of the bounds."""
+def _per_bound(low, high, size):
+    """What `_logistic_between` needs to know of the bounds, for so many elements of u."""
     info = jnp.finfo(low.dtype)
     width = high - low
     exponent = jnp.minimum(jnp.frexp(width)[1] - 1, info.maxexp - 2).astype(low.dtype)
@@ -217,15 +220,15 @@ def _per_bound(low, high, ndim):
         jnp.where(high == 0, high, high - _inward_step(high)),
         low + width / 2,
         width / 2,
-        width * shrink,
+        -width * shrink,
         _biased(exponent),
         shrink,
-        exponent + (info.maxexp - 2),
     )
-    if ndim <= low.ndim:
+    if size <= 64 * low.size:
         return result
     # Over a batch XLA's fusion for the CPU would work this out again in every row, but for what
-    # ends in a division, which it takes to be dear. This one is by 1, which it cannot know.
+    # ends in a division, which it takes to be dear. This one is by 1, which it cannot know. For a
+    # few rows doing it again is cheaper than the programs that this takes.
     one = jnp.where(width > 0, 1, width)
     return tuple(value / one for value in result)
 
@@ -368,7 +371,8 @@ def _lower_inverse(theta, center, scale, low, high):
     under = theta <= low
     distance = jnp.where(under, INVERSE_MARGIN * reach, theta - low)
     excess = jnp.where(under, distance - reach, theta - center)
-    return _log_ratio(distance, reach, excess) * reach / scale
+    log = jnp.where(theta < jnp.inf, _log_ratio(distance, reach, excess), theta)
+    return log * reach / scale
 
 
 def _upper(z, center, scale, low, high):
@@ -434,17 +438,52 @@ def _horner(coefficients, x):
     return result
 
 
+@jax.custom_jvp
 def _log_ratio(a, b, excess):
-    """log(a/b) for positive a and b, given excess = a − b to full relative precision."""
-    above = excess >= 0
-    top, bottom = jnp.where(above, excess, -excess), jnp.where(above, b, a)
-    # The ratio itself may overflow. Where it would, 1 is nothing beside it, scaled down or not.
-    exponent = jnp.finfo(top.dtype).maxexp
-    huge = bottom < top * 2.0 ** (2 - exponent)
-    shift = round(0.6 * exponent)
-    log = jnp.log1p(top * jnp.where(huge, 2.0**-shift, 1.0) / bottom)
-    log = log + jnp.where(huge, shift * np.log(2.0), 0.0)
-    return jnp.where(above, log, -log)
+    """log(a/b) for positive a and b, given excess = a − b to full relative precision.
+
+    It is 2·artanh of (a − b)/(a + b) while the ratio is below 3. Beyond, with a = 2^i·m and
+    b = 2^j·n, it is (i − j)·log 2 and the same of m and n: one quotient and one series for both.
+    """
+    half_sum = a / 2 + b / 2
+    far = jnp.abs(excess) >= half_sum  # not so of NaN, which stays
+    (i, m), (j, n) = _exponent_and_mantissa(a), _exponent_and_mantissa(b)
+    ratio = jnp.where(far, m - n, excess / 2) / jnp.where(far, m + n, half_sum)
+    log = ratio * _horner(_ARTANH[a.dtype.name], ratio * ratio)
+    return log + jnp.where(far, (i - j).astype(a.dtype), 0) * LOG_2
+
+
+@_log_ratio.defjvp
+def _log_ratio_jvp(primals, tangents):
+    a, b, _ = primals
+    da, db, _ = tangents  # the excess only says the same more precisely
+    return _log_ratio(*primals), da / a - db / b
+
+
+# 2·artanh(√t)/√t for 0 ≤ t ≤ 1/4, likewise, with an absolute error of 3.0e-9 and 1.5e-17.
+_ARTANH = {
+    "float32": (
+        *(2.0000000023, 0.66666575581, 0.40005761485),
+        *(0.28436344589, 0.23704260756, 0.10101961931),
+        0.35534285562,
+    ),
+    "float64": (
+        *(1.9999999999999999883, 0.66666666666668501973, 0.39999999999524263173),
+        *(0.28571428619872783855, 0.22222219655617565588, 0.18181899355350280659),
+        *(0.1538295923947998607, 0.13356143920331811806, 0.11547361478885256494),
+        *(0.11969989625348814229, 0.029018630785211166891, 0.28995940992912038355),
+        *(-0.30574303579580472809, 0.44942360234086353545),
+    ),
+}
+
+
+def _exponent_and_mantissa(x):
+    """i, an integer, and m in [1, 2) with x = 2^i·m, but for an i the same for all; x normal."""
+    info = jnp.finfo(x.dtype)
+    bits = jax.lax.bitcast_convert_type(x, f"int{info.bits}")
+    fraction = bits & (2**info.nmant - 1)
+    mantissa = fraction | ((info.maxexp - 1) << info.nmant)
+    return bits >> info.nmant, jax.lax.bitcast_convert_type(mantissa, x.dtype)
 
 
 def _inward_step(bound):
