@@ -22,6 +22,7 @@ NAMES = (
     "posterior",
     "reparam",
     "sampling",
+    "laminar",
 )
 GENERATED = Path(__file__).parent.parent / "docs" / "pages" / "generated"
 

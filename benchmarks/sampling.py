@@ -1,11 +1,11 @@
 """Effective samples a gradient and a second, by NUTS, in different coordinates.
 
-Two chains on simulated XPCS data of three seeds: the static model at 10 angles, laminar flow at 3
-and 10. NumPyro's own constrained sites with the declared prior stand beside the homodyne rule with
-its normal prior, `matched` coordinates and calibrated ones, both with the declared prior. The mass
-matrix is dense, diagonal or not adapted; laminar flow, with a dense one alone. Then five small
-posteriors with known troubles, in a Scaling and calibrated, with a diagonal mass matrix. A
-gradient is a leapfrog step. Effective samples are the bulk ESS of the worst parameter.
+Two chains on simulated XPCS data of three seeds, the static model at 10 angles. NumPyro's own
+constrained sites with the declared prior stand beside the homodyne rule with its normal prior,
+`matched` coordinates and calibrated ones, both with the declared prior. The mass matrix is dense,
+diagonal or not adapted. Then five small posteriors with known troubles, in a Scaling and
+calibrated, with a diagonal mass matrix. A gradient is a leapfrog step. Effective samples are the
+bulk ESS of the worst parameter.
 """
 
 import time
@@ -31,11 +31,11 @@ from scalejax.xpcs.model import model
 
 DEVICES = 2
 SEEDS = (0, 1, 2)
-MODELS = (("static", 10), ("laminar_flow", 3), ("laminar_flow", 10))
 SITES, HOMODYNE, MATCHED, CALIBRATED = (
     "NumPyro's own sites, declared prior", "`homodyne` coordinates, normal prior",
     "`matched` coordinates, declared prior", "calibrated coordinates, declared prior",
 )  # fmt: skip
+ROWS = (SITES, HOMODYNE, MATCHED, CALIBRATED)
 MASS = {"dense": {"dense_mass": True}, "diagonal": {}, "none": {"adapt_mass_matrix": False}}
 
 
@@ -101,23 +101,25 @@ def run(kernel, names, *, warmup, samples, chains, start=None, key=0):
     }
 
 
-def xpcs(mode, n_phi, seed, row, mass, quick):
+def xpcs(mode, n_phi, seed, row, mass, *, target, warmup, samples):
+    """A row of the table of a model."""
     problem = Problem(mode, n_phi, seed)
     contestant, start, spent = problem.contestant(row)
-    target, warmup, samples = 0.8, 1000, 2000
-    if mode == "laminar_flow":
-        # 500 + 500 draws of two chains are 2·10⁶ gradients, if every trajectory is of full length.
-        target, warmup, samples = (0.95, 1000, 4000) if row == CALIBRATED else (0.9, 500, 500)
-    elif row == CALIBRATED:
-        warmup = 300
     kernel = NUTS(contestant, init_strategy=start, target_accept_prob=target, **MASS[mass])
     free = [name for name, parameter in problem.space.items() if not parameter.pinned]
     _, result = run(
         kernel, lambda draws: {name: draws[name] for name in free}, chains=2,
-        warmup=20 if quick else warmup, samples=20 if quick else samples,
+        warmup=warmup, samples=samples,
     )  # fmt: skip
     return [{"model": f"{mode}, {n_phi} angles", "data": seed, "row": row, "mass": mass,
              "calibration gradients": spent, **result}]  # fmt: skip
+
+
+def static(row, mass, seed, quick):
+    warmup, samples = (300 if row == CALIBRATED else 1000), 2000
+    if quick:
+        warmup = samples = 20
+    return xpcs("static", 10, seed, row, mass, target=0.8, warmup=warmup, samples=samples)
 
 
 def small(name, seed, quick):
@@ -150,15 +152,10 @@ def small(name, seed, quick):
 def tasks(quick):
     jax.config.update("jax_enable_x64", True)
     seeds = SEEDS[: 1 if quick else None]
-    for mode, n_phi in MODELS[: 1 if quick else None]:
-        rows = [SITES, CALIBRATED] if quick else [SITES, HOMODYNE, MATCHED, CALIBRATED]
-        masses = ["dense"] if quick else list(MASS)
-        if mode == "laminar_flow":
-            rows.remove(HOMODYNE)
-            masses = ["dense"]
-        for mass, row, seed in product(masses, rows, seeds):
-            arguments = (mode, n_phi, seed, row, mass)
-            yield str(arguments), partial(xpcs, *arguments, quick)
+    masses, rows = (["dense"], [SITES, CALIBRATED]) if quick else (MASS, ROWS)
+    for arguments in product(masses, rows, seeds):
+        mass, row, seed = arguments
+        yield str(arguments), partial(static, row, mass, seed, quick)
     for name, seed in product(list(TARGETS)[: 1 if quick else None], seeds):
         yield str((name, seed)), partial(small, name, seed, quick)
 
@@ -176,33 +173,26 @@ def converged(row):
     return row["r_hat"] <= R_HAT_LIMIT
 
 
-def limits(rows):
-    def of(model, row, mass, counting):
-        found = [r for r in rows if (r["model"], r["row"], r["mass"]) == (model, row, mass)]
-        return median(efficiency(r, counting=counting) for r in found)
+def of(rows, model, row, mass, counting):
+    """The efficiency of a row of a table, the median of its data."""
+    found = [r for r in rows if (r["model"], r["row"], r["mass"]) == (model, row, mass)]
+    return median(efficiency(r, counting=counting) for r in found)
 
-    static = "static, 10 angles"
-    best = of(static, CALIBRATED, "none", "all")
+
+def limits(rows):
+    static = partial(of, rows, "static, 10 angles")
+    best = static(CALIBRATED, "none", "all")
     yield Limit("static, calibrated, not adapted: ESS in 1000 gradients, all counted",
                 best, ">=", 25)  # fmt: skip
     yield Limit("the same, neither calibration nor warmup counted",
-                of(static, CALIBRATED, "none", "sampling"), ">=", 40)  # fmt: skip
+                static(CALIBRATED, "none", "sampling"), ">=", 40)  # fmt: skip
     for row, bound in ((SITES, 6), (HOMODYNE, 10)):
         yield Limit(f"static, calibrated, not adapted: times the ESS a gradient of {row} with a "
-                    "dense mass matrix, all counted", best / of(static, row, "dense", "all"),
+                    "dense mass matrix, all counted", best / static(row, "dense", "all"),
                     ">=", bound)  # fmt: skip
-    for n_phi in (3, 10):
-        name = f"laminar_flow, {n_phi} angles"
-        own = [r for r in rows if r["model"] == name and r["row"] == CALIBRATED]
-        yield Limit(f"{name}, calibrated: R-hat, worst of all data", max(r["r_hat"] for r in own),
-                    "<=", R_HAT_LIMIT)  # fmt: skip
-        yield Limit(f"{name}, calibrated: gradients, most of all data", max(map(total, own)),
-                    "<=", 2e6)  # fmt: skip
-        yield Limit(f"{name}, calibrated: times the ESS a gradient of {SITES}",
-                    of(name, CALIBRATED, "dense", "all") / of(name, SITES, "dense", "all"),
-                    ">=", 5)  # fmt: skip
     for name in TARGETS:
-        ratio = of(name, "calibrated", "diagonal", "all") / of(name, "Scaling", "diagonal", "all")
+        target = partial(of, rows, name, mass="diagonal", counting="all")
+        ratio = target(row="calibrated") / target(row="Scaling")
         yield Limit(f"{name}: times the ESS a gradient of the Scaling, all counted", ratio, ">=",
                     20 if "calendar" in name else 0.9)  # fmt: skip
         worst = max(r["difference"] for r in rows if r["model"] == name)
@@ -211,7 +201,8 @@ def limits(rows):
 
 
 def table(rows):
-    return "\n\n".join([_xpcs_table(rows), _small_table(rows)])
+    small = [row for row in rows if row["model"] in TARGETS]
+    return "\n\n".join([xpcs_table([r for r in rows if r not in small]), _small_table(small)])
 
 
 def _groups(rows):
@@ -222,15 +213,14 @@ def _groups(rows):
     return groups.items()
 
 
-def _xpcs_table(rows):
+def xpcs_table(rows):
+    """A line for what differs in the data alone."""
     header = [
         "model", "coordinates and prior", "mass matrix", "R-hat", "divergent", "accepted",
         "leapfrog steps a draw", "ESS in 1000 gradients", "the same, all counted", "ESS a second",
     ]  # fmt: skip
     lines = []
     for (name, row, mass), found in _groups(rows):
-        if name in TARGETS:
-            continue
         counts = [
             median(efficiency(r, counting="sampling") for r in found),
             median(efficiency(r, counting="all") for r in found),
@@ -251,14 +241,13 @@ def _small_table(rows):
               "ESS in 1000 gradients", "the same, all counted"]  # fmt: skip
     lines = []
     for (name, row, _), found in _groups(rows):
-        if name in TARGETS:
-            kinds = ", ".join(sorted({r["kind"] for r in found})).replace("none", "refused")
-            lines.append([
-                name, row, kinds if row == "calibrated" else "",
-                _span(found, "r_hat", ".3f"), _span(found, "divergent", ".0f"),
-                *(f"{median(efficiency(r, counting=c) for r in found):.3g}"
-                  for c in ("sampling", "all")),
-            ])  # fmt: skip
+        kinds = ", ".join(sorted({r["kind"] for r in found})).replace("none", "refused")
+        lines.append([
+            name, row, kinds if row == "calibrated" else "",
+            _span(found, "r_hat", ".3f"), _span(found, "divergent", ".0f"),
+            *(f"{median(efficiency(r, counting=c) for r in found):.3g}"
+              for c in ("sampling", "all")),
+        ])  # fmt: skip
     return markdown(header, lines)
 
 

@@ -1,0 +1,55 @@
+"""NUTS on laminar flow at 3 and 10 angles: the rows of `sampling` on the harder model.
+
+Two chains on simulated data of three seeds. What is not calibrated gets 250 + 250 draws: with
+trajectories of full length, as they mostly are there, a million gradients, about twice what the
+calibrated row with a dense mass matrix takes with its calibration and warmup.
+"""
+
+from functools import partial
+from itertools import product
+
+import jax
+
+from benchmarks import Limit
+from benchmarks.sampling import CALIBRATED, MASS, ROWS, SEEDS, SITES, of, total, xpcs, xpcs_table
+from scalejax.xpcs.fit import R_HAT_LIMIT
+
+DEVICES = 2
+ANGLES = (3, 10)
+
+
+def flow(n_phi, row, mass, seed, quick):
+    target, warmup, samples = (0.95, 1000, 4000) if row == CALIBRATED else (0.9, 250, 250)
+    if quick:
+        warmup = samples = 10
+    return xpcs("laminar_flow", n_phi, seed, row, mass,
+                target=target, warmup=warmup, samples=samples)  # fmt: skip
+
+
+def tasks(quick):
+    jax.config.update("jax_enable_x64", True)
+    rows = [CALIBRATED] if quick else ROWS[::-1]
+    masses, seeds, angles = (c[: 1 if quick else None] for c in (tuple(MASS), SEEDS, ANGLES))
+    for arguments in product(masses, rows, angles, seeds):
+        mass, row, n_phi, seed = arguments
+        yield str(arguments), partial(flow, n_phi, row, mass, seed, quick)
+
+
+def limits(rows):
+    for n_phi in ANGLES:
+        name = f"laminar_flow, {n_phi} angles"
+        own = [r for r in rows
+               if (r["model"], r["row"], r["mass"]) == (name, CALIBRATED, "dense")]  # fmt: skip
+        worst, most = max(r["r_hat"] for r in own), max(map(total, own))
+        ratio = of(rows, name, CALIBRATED, "dense", "all") / of(rows, name, SITES, "dense", "all")
+        label = f"{n_phi} angles, calibrated, dense"
+        yield Limit(f"{label}: R-hat, worst of all data", worst, "<=", R_HAT_LIMIT)
+        yield Limit(f"{label}: gradients, most of all data", most, "<=", 2e6)
+        yield Limit(f"{label}: times the ESS a gradient of {SITES}", ratio, ">=", 5)
+
+
+def table(rows):
+    def place(row):
+        return row["model"] != f"laminar_flow, {ANGLES[0]} angles", list(MASS).index(row["mass"])
+
+    return xpcs_table(sorted(rows, key=lambda r: (*place(r), ROWS.index(r["row"]))))
