@@ -38,6 +38,28 @@ def exact(z, center, scale, low, high):
     return c + s * z, c + s * z, s, mpmath.log(s)
 
 
+def inverse(theta, center, scale, low, high):
+    """z(θ) as an mpmath number, of floats taken as exact."""
+    t, c, s, lo, hi = map(_number, (theta, center, scale, low, high))
+    if lo == hi:
+        return mpmath.mpf(0)
+    if mpmath.isfinite(lo) and mpmath.isfinite(hi):
+        return ((hi - lo) / 4 * mpmath.log((t - lo) / (hi - t)) + (lo + hi) / 2 - c) / s
+    if mpmath.isfinite(lo):
+        return mpmath.log((t - lo) / (c - lo)) * (c - lo) / s
+    if mpmath.isfinite(hi):
+        return -inverse(-t, -c, s, -hi, mpmath.inf)
+    return (t - c) / s
+
+
+def inverse_offset(center, scale, low, high):
+    """What `inverse` takes from a multiple of a logarithm, or of θ."""
+    c, s, lo, hi = map(_number, (center, scale, low, high))
+    if not mpmath.isfinite(hi - lo):
+        return c / s if not (mpmath.isfinite(lo) or mpmath.isfinite(hi)) else mpmath.mpf(0)
+    return (c - (lo + hi) / 2) / s
+
+
 def ulp(value, dtype):
     """The spacing of `dtype` at |value|, and at the smallest normal number below it."""
     info = np.finfo(dtype)

@@ -235,6 +235,20 @@ def assert_same_rounding(one, other, factors, mask, dtype):
     np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol * size)
 
 
+@by_case
+def test_inverse_matches_arbitrary_precision(name, dtype):
+    """z within 8 roundings of the terms that it is a difference of, at every θ of the map."""
+    factors = arrays(cases.CASES[name], dtype)
+    theta = np.unique(forward(jnp.asarray(cases.Z, dtype), *factors)[0])
+    first, last = oracle.innermost(*map(float, factors[2:]), dtype)
+    theta = theta[(theta >= first) & (theta <= last)]
+    offset = oracle.inverse_offset(*factors)
+    for t, got in zip(theta, bounds.inverse(jnp.asarray(theta), *factors), strict=True):
+        want = oracle.inverse(t, *factors)
+        allowed = 8 * float(np.finfo(dtype).eps) * (abs(want + offset) + abs(offset))
+        assert abs(float(got) - want) <= allowed, (t, got, mpmath.nstr(want, 20))
+
+
 def test_inverse_margin(dtype):
     """On or over a bound a value is taken 5e-7 of the range inside it; nearer ones exactly."""
     eps = np.finfo(dtype).eps
@@ -248,7 +262,10 @@ def test_inverse_margin(dtype):
     lower = arrays((3.0, 1.0, 1.0, np.inf), dtype)
     got = bounds.inverse(jnp.asarray([0.0, 1.0], dtype), *lower)
     np.testing.assert_allclose(got, 2 * np.log(5e-7), rtol=4 * eps)
-    assert jnp.isnan(bounds.inverse(jnp.asarray(jnp.nan, dtype), *unit))
+    not_finite = jnp.asarray([jnp.nan, jnp.inf], dtype)
+    assert jnp.isnan(bounds.inverse(not_finite, *unit)[0])
+    got = bounds.inverse(not_finite, *lower)
+    assert jnp.isnan(got[0]) and got[1] == jnp.inf
 
 
 def test_inverse_next_to_zero_with_a_wide_range(dtype):
@@ -300,3 +317,14 @@ def test_derivatives_in_the_factors(kind, argument, float64):
             value = jnp.asarray(factors[argument])
             wanted = mpmath.diff(exact, mpmath.mpf(factors[argument]))
             np.testing.assert_allclose(jax.grad(f)(value), float(wanted), rtol=1e-9, atol=1e-12)
+    for z in (-1.0, 0.0, 0.7):
+        theta, log_slope = forward(jnp.asarray(z), *map(jnp.asarray, factors))
+        gradient = jax.grad(bounds.inverse, argnums=(0, 1 + argument))(float(theta), *factors)
+
+        def exact_inverse(value, theta=float(theta)):
+            return oracle.inverse(theta, *factors[:argument], value, *factors[argument + 1 :])
+
+        wanted = mpmath.diff(exact_inverse, mpmath.mpf(factors[argument]))
+        np.testing.assert_allclose(gradient[1], float(wanted), rtol=1e-9, atol=1e-12)
+        if kind != "pinned":
+            np.testing.assert_allclose(gradient[0], np.exp(-log_slope), rtol=1e-12)
