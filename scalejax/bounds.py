@@ -193,7 +193,7 @@ def _logistic_between(u, low, high):
     The anchors at bounds other than 0 are the first floats inside them, and no distance is less
     than the smallest normal number, so that no u reaches a bound and θ needs no clamp.
     """
-    first, last, mid, half, minus_mantissa, exponent, shrink = _per_bound(low, high, u.size)
+    first, last, mid, half, minus_mantissa, exponent, shrink = _per_bound(low, high, u)
     size, negative = jnp.abs(u), u < 0
     central = size < 1.5849625  # log2(3), where the distances to mid and to the bound are equal
     # width·2^−n is mantissa·2^(exponent − n): as far down as the product can be held, not only s.
@@ -209,13 +209,13 @@ def _logistic_between(u, low, high):
     return anchor + jnp.where(negative, -top, top) / ((1 + s) + p)
 
 
-def _per_bound(low, high, size):
-    """What `_logistic_between` needs to know of the bounds, for so many elements of u."""
+def _per_bound(low, high, u):
+    """What `_logistic_between` needs to know of the bounds."""
     info = jnp.finfo(low.dtype)
     width = high - low
     exponent = jnp.minimum(jnp.frexp(width)[1] - 1, info.maxexp - 2).astype(low.dtype)
     shrink = _two_to_the(_biased(-exponent))
-    result = (
+    values = (
         jnp.where(low == 0, low, low + _inward_step(low)),
         jnp.where(high == 0, high, high - _inward_step(high)),
         low + width / 2,
@@ -224,13 +224,33 @@ def _per_bound(low, high, size):
         _biased(exponent),
         shrink,
     )
-    if size <= 64 * low.size:
-        return result
-    # Over a batch XLA's fusion for the CPU would work this out again in every row, but for what
-    # ends in a division, which it takes to be dear. This one is by 1, which it cannot know. For a
-    # few rows doing it again is cheaper than the programs that this takes.
-    one = jnp.where(width > 0, 1, width)
-    return tuple(value / one for value in result)
+    return _once(values) if u.size > _FEW * low.size else _once_over_a_batch(values, u)
+
+
+# Rows for which doing the above again is cheaper than a program that does it once.
+_FEW = 64
+
+
+def _once(values):
+    """The same values. XLA's fusion for the CPU would work them out again in every row of a batch,
+    but for what ends in a division, which it takes to be dear."""
+    one = jnp.where(values[-1] > 0, 1, values[-1])  # which XLA cannot know to be 1
+    return tuple(value / one for value in values)
+
+
+@jax.custom_batching.custom_vmap
+def _once_over_a_batch(values, u):
+    """`_once`, where `vmap` makes a batch of u alone."""
+    del u
+    return values
+
+
+@_once_over_a_batch.def_vmap
+def _once_over_a_batch_vmap(axis_size, in_batched, values, u):
+    del u
+    batched, u_batched = in_batched
+    alone = u_batched and not any(batched)
+    return _once(values) if alone and axis_size > _FEW else values, batched
 
 
 def _logistic_between_jvp(primals, tangents):

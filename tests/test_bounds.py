@@ -276,18 +276,26 @@ def test_inverse_next_to_zero_with_a_wide_range(dtype):
 
 
 def test_vmap_jit_eager_and_loop_agree(dtype):
+    """By batch, by vmap of rows, of a batch of one, and of rows within Scalings of their own."""
     factors = arrays(cases.COLUMNS, dtype)
-    z = jnp.asarray(np.random.default_rng(0).normal(0, 5, (6, len(cases.NAMES))), dtype)
-    jitted = forward(z, *factors)
-    mapped = jax.vmap(lambda z: forward(z, *factors))(z)
-    looped = [forward(row, *factors) for row in z]
+    z = jnp.asarray(np.random.default_rng(0).normal(0, 5, (70, len(cases.NAMES))), dtype)
+
+    def over_rows(factors, z):
+        return jax.vmap(lambda z: forward(z, *factors))(z)
+
+    two = jax.tree.map(lambda x: jnp.stack([x, x]), factors)
+    others = [
+        over_rows(factors, z),
+        [column[:, 0] for column in over_rows(factors, z[:, None])],
+        [column[1] for column in jax.vmap(over_rows)(two, jnp.stack([-z, z]))],
+        [np.stack(column) for column in zip(*(forward(row, *factors) for row in z), strict=True)],
+    ]
     with jax.disable_jit():
-        eager = bounds.forward_and_log_det(z, *factors)
-    for output in (0, 1):
-        stacked = np.stack([np.asarray(row[output]) for row in looped])
-        for other in (mapped[output], stacked, eager[output]):
+        others.append(bounds.forward_and_log_det(z, *factors))
+    for output, batch in enumerate(forward(z, *factors)):
+        for other in others:
             for i, column in enumerate(np.eye(len(cases.NAMES), dtype=bool)):
-                assert_same_rounding(jitted[output][:, i], other[:, i], factors, column, dtype)
+                assert_same_rounding(batch[:, i], other[output][:, i], factors, column, dtype)
 
 
 @kind
