@@ -2,7 +2,8 @@
 
 Two chains on simulated data of three seeds. What is not calibrated gets 250 + 250 draws: with
 trajectories of full length, as they mostly are there, a million gradients, about twice what the
-calibrated row with a dense mass matrix takes with its calibration and warmup.
+calibrated row with a dense mass matrix takes with its calibration and warmup. Without adaptation
+all trajectories there are of full length, and one data set shows it.
 """
 
 from functools import partial
@@ -32,6 +33,8 @@ def tasks(quick):
     masses, seeds, angles = (c[: 1 if quick else None] for c in (tuple(MASS), SEEDS, ANGLES))
     for arguments in product(masses, rows, angles, seeds):
         mass, row, n_phi, seed = arguments
+        if mass == "none" and row != CALIBRATED and seed != SEEDS[0]:
+            continue
         yield str(arguments), partial(flow, n_phi, row, mass, seed, quick)
 
 
