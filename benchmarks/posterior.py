@@ -25,6 +25,13 @@ SHOWN = ("D0", "D_offset")
 UNITS = "Å²/s"
 
 
+def simulated(mode, n_phi, seed):
+    """The space of a model, and a measurement; n_phi None is as many angles as by default."""
+    config = default_config(mode)
+    space = for_mode(ParameterSpace.from_config(config), mode)
+    return space, simulate_measurement(config, space, mode, n_phi, seed)
+
+
 def sample(model, *args, draws, **kwargs):
     """The draws of every parameter."""
     kernel = NUTS(model, dense_mass=True, target_accept_prob=0.9, init_strategy=init_to_uniform)
@@ -69,9 +76,7 @@ def contestants(space, measurement):
 
 def measure(seed, quick):
     jax.config.update("jax_enable_x64", True)
-    config = default_config("static")
-    space = for_mode(ParameterSpace.from_config(config), "static")
-    measurement = simulate_measurement(config, space, "static", None, seed)
+    space, measurement = simulated("static", None, seed)
     for label, args, kwargs in list(contestants(space, measurement))[-2 if quick else 0 :]:
         data = sample(*args, draws=20 if quick else 2000, **kwargs)
         posterior, r_hat = data["posterior"], az.rhat(data)

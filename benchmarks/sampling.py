@@ -9,7 +9,6 @@ bulk ESS of the worst parameter.
 """
 
 import time
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from statistics import median
@@ -19,14 +18,12 @@ import jax
 from numpyro.infer import MCMC, NUTS, init_to_uniform
 
 from benchmarks import Limit, markdown, sites
-from benchmarks.posterior import disagreement, statistics
+from benchmarks.posterior import disagreement, simulated, statistics
 from benchmarks.targets import TARGETS
-from scalejax import ParameterSpace, Scaling
+from scalejax import Scaling
 from scalejax.calibrate import from_log_density
 from scalejax.numpyro import declared_prior, init_to_standard_normal
-from scalejax.xpcs import default_config, for_mode
 from scalejax.xpcs.fit import R_HAT_LIMIT, calibrated
-from scalejax.xpcs.inputs import Measurement, simulate_measurement
 from scalejax.xpcs.model import model
 
 DEVICES = 2
@@ -39,39 +36,22 @@ ROWS = (SITES, HOMODYNE, MATCHED, CALIBRATED)
 MASS = {"dense": {"dense_mass": True}, "diagonal": {}, "none": {"adapt_mass_matrix": False}}
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A simulated data set and what is known before it."""
-
-    mode: str
-    n_phi: int
-    seed: int
-    space: ParameterSpace = field(init=False)
-    measured: Measurement = field(init=False)
-
-    def __post_init__(self):
-        config = default_config(self.mode)
-        space = for_mode(ParameterSpace.from_config(config), self.mode)
-        measured = simulate_measurement(config, space, self.mode, self.n_phi, self.seed)
-        object.__setattr__(self, "space", space)
-        object.__setattr__(self, "measured", measured)
-
-    def contestant(self, row):
-        """A model of no arguments, where it starts, and the gradients that it took to set up."""
-        data, sizes = (self.measured.experiment, self.measured.c2), {"phi": self.n_phi}
-        if row == SITES:
-            return partial(sites.model, self.space, *data), init_to_uniform, 0
-        if row == HOMODYNE:
-            scaling = Scaling.from_space(self.space, sizes, "homodyne")
-            return partial(model, scaling, *data), init_to_uniform, 0
-        scaling, prior = Scaling.from_space(self.space, sizes), declared_prior(self.space, sizes)
-        if row == MATCHED:
-            return partial(model, scaling, *data, prior=prior), init_to_uniform, 0
-        coordinates, report = calibrated(
-            self.measured, scaling, self.space, prior=prior, method="least-squares", seed=0
-        )
-        start = init_to_uniform if report.kind == "none" else init_to_standard_normal
-        return partial(model, coordinates, *data, prior=prior), start, report.gradients
+def contestant(row, space, measured):
+    """A model of no arguments, where it starts, and the gradients that it took to set up."""
+    data, sizes = (measured.experiment, measured.c2), {"phi": measured.experiment.phi.size}
+    if row == SITES:
+        return partial(sites.model, space, *data), init_to_uniform, 0
+    if row == HOMODYNE:
+        scaling = Scaling.from_space(space, sizes, "homodyne")
+        return partial(model, scaling, *data), init_to_uniform, 0
+    scaling, prior = Scaling.from_space(space, sizes), declared_prior(space, sizes)
+    if row == MATCHED:
+        return partial(model, scaling, *data, prior=prior), init_to_uniform, 0
+    coordinates, report = calibrated(
+        measured, scaling, space, prior=prior, method="least-squares", seed=0
+    )
+    start = init_to_uniform if report.kind == "none" else init_to_standard_normal
+    return partial(model, coordinates, *data, prior=prior), start, report.gradients
 
 
 def run(kernel, names, *, warmup, samples, chains, start=None, key=0):
@@ -103,10 +83,10 @@ def run(kernel, names, *, warmup, samples, chains, start=None, key=0):
 
 def xpcs(mode, n_phi, seed, row, mass, *, target, warmup, samples):
     """A row of the table of a model."""
-    problem = Problem(mode, n_phi, seed)
-    contestant, start, spent = problem.contestant(row)
-    kernel = NUTS(contestant, init_strategy=start, target_accept_prob=target, **MASS[mass])
-    free = [name for name, parameter in problem.space.items() if not parameter.pinned]
+    space, measured = simulated(mode, n_phi, seed)
+    sampled, start, spent = contestant(row, space, measured)
+    kernel = NUTS(sampled, init_strategy=start, target_accept_prob=target, **MASS[mass])
+    free = [name for name, parameter in space.items() if not parameter.pinned]
     _, result = run(
         kernel, lambda draws: {name: draws[name] for name in free}, chains=2,
         warmup=warmup, samples=samples,
