@@ -160,6 +160,10 @@ def test_grad_hessian_and_vmap(scaling, z):
     hessian = jax.hessian(f)(z[0])
     close(hessian, jax.jacrev(jax.grad(f))(z[0]))
     assert jnp.isfinite(hessian).all()
+    many = jnp.resize(z, (100, len(scaling)))
+    close(jax.vmap(jax.grad(f))(many), jnp.resize(gradient, many.shape))
+    close(jax.grad(lambda z: jax.vmap(f)(z).sum())(many), jnp.resize(gradient, many.shape))
+    close(jax.vmap(jax.hessian(f))(many)[0], hessian)
 
 
 def test_grad_with_respect_to_the_scaling(scaling, z):
@@ -221,12 +225,18 @@ def test_device_put(scaling, z):
     np.testing.assert_array_equal(theta, scaling.to_original(z))
 
 
-def test_shard_map(scaling):
+@pytest.mark.parametrize("by_row", [False, True])
+def test_shard_map(scaling, by_row):
     mesh = jax.make_mesh((8,), ("draw",))
-    z = jnp.asarray(np.random.default_rng(2).normal(size=(16, len(scaling))), scaling.center.dtype)
+    z = jnp.asarray(np.random.default_rng(2).normal(size=(800, len(scaling))), scaling.center.dtype)
+
+    def transform(s, z):
+        f = s.to_original_and_log_det
+        return jax.vmap(f)(z) if by_row else f(z)
+
     mapped = jax.jit(
         jax.shard_map(
-            lambda s, z: s.to_original_and_log_det(z),
+            transform,
             mesh=mesh,
             in_specs=(Spec(), Spec("draw")),
             out_specs=Spec("draw"),
