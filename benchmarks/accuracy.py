@@ -2,7 +2,8 @@
 
 Same inputs for all: the Scalings of tests/cases.py, from ordinary to hostile, over |z| ≤ 30. Held
 against 8 units in the last place of θ, 4·10⁻⁶ of ∂θ/∂z, 2·10⁻⁶ of its logarithm, each beyond one
-rounding of the map's argument; and every θ strictly inside its bounds.
+rounding of the map's argument; every θ strictly inside its bounds; and, of the inverse at each of
+these θ, 8 roundings of the terms that z is a difference of.
 """
 
 from functools import partial
@@ -17,7 +18,7 @@ from scalejax import bounds
 from tests import cases, oracle
 
 DEVICES = 1
-COLUMNS = ("θ (ulp)", "∂θ/∂z (relative)", "log ∂θ/∂z", "θ not inside")
+COLUMNS = ("θ (ulp)", "∂θ/∂z (relative)", "log ∂θ/∂z", "θ not inside", "z(θ) (roundings)")
 EPS, LARGEST = float(np.finfo(np.float32).eps), float(np.finfo(np.float32).max)
 SMALLEST = 2 * float(np.finfo(np.float32).tiny)
 
@@ -38,13 +39,19 @@ def reference(factors, z):
 
 
 def worst(kind, z):
-    """For each peer the worst error of θ (ulp), of ∂θ/∂z and of log ∂θ/∂z, and θ out of bounds."""
-    errors = {name: [0.0, 0.0, 0.0, 0] for name, peer in PEERS.items() if peer(kind)}
+    """By peer, in the order of `COLUMNS`: the worst errors, and how many θ were out of bounds."""
+    errors = {name: [0.0, 0.0, 0.0, 0, 0.0] for name, peer in PEERS.items() if peer(kind)}
     for case in cases.CASES.values():
         factors = tuple(np.float32(v) for v in case)
         if not bounds.kind_masks(*factors[2:])[kind]:
             continue
         exact = list(reference(factors, z))
+        theta_of, first, last = (
+            np.float32(v)
+            for v in ([float(row[0]) for row in exact], *oracle.innermost(*factors[2:], np.float32))
+        )
+        inside = np.unique(theta_of[(theta_of >= first) & (theta_of <= last)])
+        wanted = [oracle.inverse(t, *factors) for t in inside]
         for name, found in errors.items():
             forward = PEERS[name](kind).forward
             arrays = [jnp.full(z.shape, v) for v in factors]
@@ -65,7 +72,17 @@ def worst(kind, z):
                 if SMALLEST < want_slope < LARGEST:
                     error[1] = max(0.0, float(abs(_number(slope[i]) / want_slope - 1) - x))
                 found[:3] = [max(old, new) for old, new in zip(found, error, strict=False)]
+            back = jax.jit(PEERS[name](kind).inverse)(inside, *factors)
+            found[4] = max(found[4], roundings(back, wanted, oracle.inverse_offset(*factors)))
     return errors
+
+
+def roundings(back, wanted, offset):
+    """The largest error of z, in roundings of the terms that it is a difference of."""
+    return max(
+        float(abs(_number(got) - want) / (EPS * (abs(want + offset) + abs(offset)) or EPS))
+        for got, want in zip(np.asarray(back), wanted, strict=True)
+    )
 
 
 def _number(value):
@@ -87,16 +104,14 @@ def tasks(quick):
 
 
 def table(rows):
-    return markdown(
-        ["kind", "by", *COLUMNS],
-        [
-            [row["kind"], row["by"], *(f"{row[c]:.2g}" for c in COLUMNS[:3]), row[COLUMNS[3]]]
-            for row in rows
-        ],
-    )
+    lines = [
+        [f"{value:.2g}" if isinstance(value, float) else value for value in row.values()]
+        for row in rows
+    ]
+    return markdown(["kind", "by", *COLUMNS], lines)
 
 
 def limits(rows):
-    for column, bound in zip(COLUMNS, (8, 4e-6, 2e-6, 0), strict=True):
+    for column, bound in zip(COLUMNS, (8, 4e-6, 2e-6, 0, 8), strict=True):
         own = [row[column] for row in rows if row["by"] == "scalejax"]
         yield Limit(f"scalejax, worst of all kinds: {column}", max(own), "<=", bound)
