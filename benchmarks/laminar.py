@@ -12,7 +12,19 @@ from itertools import product
 import jax
 
 from benchmarks import Limit
-from benchmarks.sampling import CALIBRATED, MASS, ROWS, SEEDS, SITES, of, total, xpcs, xpcs_table
+from benchmarks.sampling import (
+    CALIBRATED,
+    HOMODYNE,
+    MASS,
+    MATCHED,
+    ROWS,
+    SEEDS,
+    SITES,
+    of,
+    total,
+    xpcs,
+    xpcs_table,
+)
 from scalejax.xpcs.fit import R_HAT_LIMIT
 
 DEVICES = 2
@@ -29,13 +41,11 @@ def flow(n_phi, row, mass, seed, quick):
 
 def tasks(quick):
     jax.config.update("jax_enable_x64", True)
-    rows = [CALIBRATED] if quick else ROWS[::-1]
-    masses, seeds, angles = (c[: 1 if quick else None] for c in (tuple(MASS), SEEDS, ANGLES))
-    for arguments in product(masses, rows, angles, seeds):
-        mass, row, n_phi, seed = arguments
+    everything = ((CALIBRATED, SITES, HOMODYNE, MATCHED), tuple(MASS), ANGLES, SEEDS)
+    for row, mass, n_phi, seed in product(*(x[: 1 if quick else None] for x in everything)):
         if mass == "none" and row != CALIBRATED and seed != SEEDS[0]:
             continue
-        yield str(arguments), partial(flow, n_phi, row, mass, seed, quick)
+        yield str((mass, row, n_phi, seed)), partial(flow, n_phi, row, mass, seed, quick)
 
 
 def limits(rows):
