@@ -2,8 +2,9 @@
 
 Two chains on simulated data of three seeds. What is not calibrated gets 250 + 250 draws: with
 trajectories of full length, as they mostly are there, a million gradients, about twice what the
-calibrated row with a dense mass matrix takes with its calibration and warmup. Without adaptation
-all trajectories there are of full length, and one data set shows it.
+calibrated rows take with their calibration and warmup. Without adaptation all trajectories there
+are of full length, and one data set shows it. Held against limits are calibrated coordinates with a
+diagonal mass matrix, as `scalejax fit` has it, beside NumPyro's own sites with a dense one.
 """
 
 from functools import partial
@@ -52,13 +53,14 @@ def limits(rows):
     for n_phi in ANGLES:
         name = f"laminar_flow, {n_phi} angles"
         own = [r for r in rows
-               if (r["model"], r["row"], r["mass"]) == (name, CALIBRATED, "dense")]  # fmt: skip
+               if (r["model"], r["row"], r["mass"]) == (name, CALIBRATED, "diagonal")]  # fmt: skip
         worst, most = max(r["r_hat"] for r in own), max(map(total, own))
-        ratio = of(rows, name, CALIBRATED, "dense", "all") / of(rows, name, SITES, "dense", "all")
-        label = f"{n_phi} angles, calibrated, dense"
+        best, sites = (of(rows, name, row, mass, "all")
+                       for row, mass in ((CALIBRATED, "diagonal"), (SITES, "dense")))  # fmt: skip
+        label = f"{n_phi} angles, calibrated"
         yield Limit(f"{label}: R-hat, worst of all data", worst, "<=", R_HAT_LIMIT)
         yield Limit(f"{label}: gradients, most of all data", most, "<=", 2e6)
-        yield Limit(f"{label}: times the ESS a gradient of {SITES}", ratio, ">=", 5)
+        yield Limit(f"{label}: times the ESS a gradient of {SITES}", best / sites, ">=", 5)
 
 
 def table(rows):

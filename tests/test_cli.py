@@ -124,7 +124,8 @@ def test_calibration_settles_how_to_sample(how, tmp_path):
     ("report", "settled"),
     [
         (Report("dense", 10, k_hat=0.5), (300, 0.9, False)),
-        (Report("dense", 10, k_hat=0.9), (1000, 0.95, True)),
+        (Report("dense", 10, k_hat=0.9), (1000, 0.95, False)),
+        (Report("diagonal", 10, k_hat=0.5), (1000, 0.95, True)),
         (Report("none", 10), (1000, 0.9, True)),
         (None, (1000, 0.9, True)),
     ],

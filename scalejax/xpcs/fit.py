@@ -43,14 +43,17 @@ class Sampling:
         """With a value for what is None, by the report of a calibration, or None without one.
 
         After a good calibration the posterior is close to a standard normal: little is to be
-        adapted. After a rough one it still has narrow bends, which take small steps.
+        adapted. After a rough one it still has narrow bends, which take small steps. Where
+        calibration has taken the correlations, estimating them once more adds noise: the mass
+        matrix is diagonal then, and dense where they are still there.
         """
-        if report is not None and report.good:
-            default = Sampling(warmup=300, target_accept=0.9, dense_mass=False)
-        else:
-            rough = report is not None and report.kind != "none"
-            target_accept = 0.95 if rough else 0.9
-            default = Sampling(warmup=1000, target_accept=target_accept, dense_mass=True)
+        kind = "none" if report is None else report.kind
+        good = report is not None and report.good
+        default = Sampling(
+            warmup=300 if good else 1000,
+            target_accept=0.9 if good or kind == "none" else 0.95,
+            dense_mass=kind in ("none", "diagonal"),
+        )
         return replace(
             default, **{name: value for name, value in vars(self).items() if value is not None}
         )
