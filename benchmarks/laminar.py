@@ -3,8 +3,9 @@
 Two chains on simulated data of three seeds. What is not calibrated gets 250 + 250 draws: with
 trajectories of full length, as they mostly are there, a million gradients, about twice what the
 calibrated rows take with their calibration and warmup. Without adaptation all trajectories there
-are of full length, and one data set of 3 angles shows it. Held against limits are calibrated coordinates with a
-diagonal mass matrix, as `scalejax fit` has it, beside NumPyro's own sites with a dense one.
+are of full length, and one data set of 3 angles shows it. Held against limits are calibrated
+coordinates with a diagonal mass matrix, as `scalejax fit` has it, beside NumPyro's own sites with a
+dense one.
 """
 
 from functools import partial
