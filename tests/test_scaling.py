@@ -154,16 +154,17 @@ def test_grad_hessian_and_vmap(scaling, z):
         theta, log_det = scaling.to_original_and_log_det(z)
         return jnp.log(jnp.abs(theta)).sum() + log_det
 
-    gradient = jax.vmap(jax.grad(f))(z)
+    gradient = jax.jit(jax.vmap(jax.grad(f)))(z)
     assert jnp.isfinite(gradient).all()
     close(gradient[2], jax.grad(f)(z[2]))
-    hessian = jax.hessian(f)(z[0])
-    close(hessian, jax.jacrev(jax.grad(f))(z[0]))
+    hessian = jax.jit(jax.hessian(f))(z[0])
+    close(hessian, jax.jit(jax.jacrev(jax.grad(f)))(z[0]))
     assert jnp.isfinite(hessian).all()
     many = jnp.resize(z, (100, len(scaling)))
-    close(jax.vmap(jax.grad(f))(many), jnp.resize(gradient, many.shape))
-    close(jax.grad(lambda z: jax.vmap(f)(z).sum())(many), jnp.resize(gradient, many.shape))
-    close(jax.vmap(jax.hessian(f))(many)[0], hessian)
+    close(jax.jit(jax.vmap(jax.grad(f)))(many), jnp.resize(gradient, many.shape))
+    total = jax.jit(jax.grad(lambda z: jax.vmap(f)(z).sum()))
+    close(total(many), jnp.resize(gradient, many.shape))
+    close(jax.jit(jax.vmap(jax.hessian(f)))(many)[0], hessian)
 
 
 def test_grad_with_respect_to_the_scaling(scaling, z):
