@@ -43,11 +43,9 @@ def worst(kind, z, scalings):
     errors = {name: [0.0, 0.0, 0.0, 0, 0.0] for name, peer in PEERS.items() if peer(kind)}
     for factors in scalings:
         exact = list(reference(factors, z))
-        theta_of, first, last = (
-            np.float32(v)
-            for v in ([float(row[0]) for row in exact], *oracle.innermost(*factors[2:], np.float32))
-        )
-        inside = np.unique(theta_of[(theta_of >= first) & (theta_of <= last)])
+        first, last = oracle.innermost(*factors[2:], np.float32)
+        thetas = np.unique(np.array([float(row[0]) for row in exact], np.float32))
+        inside = thetas[(thetas >= first) & (thetas <= last)]
         wanted = [oracle.inverse(t, *factors) for t in inside]
         for name, found in errors.items():
             forward = PEERS[name](kind).forward

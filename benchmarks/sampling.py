@@ -153,10 +153,14 @@ def converged(row):
     return row["r_hat"] <= R_HAT_LIMIT
 
 
+def select(rows, model, row, mass):
+    """Those of a line of the table: one for each data set."""
+    return [r for r in rows if (r["model"], r["row"], r["mass"]) == (model, row, mass)]
+
+
 def of(rows, model, row, mass, counting):
-    """The efficiency of a row of a table, the median of its data."""
-    found = [r for r in rows if (r["model"], r["row"], r["mass"]) == (model, row, mass)]
-    return median(efficiency(r, counting=counting) for r in found)
+    """The efficiency of a line of the table, the median of its data."""
+    return median(efficiency(r, counting=counting) for r in select(rows, model, row, mass))
 
 
 def limits(rows):
@@ -181,8 +185,9 @@ def limits(rows):
 
 
 def table(rows):
+    large = [row for row in rows if row["model"] not in TARGETS]
     small = [row for row in rows if row["model"] in TARGETS]
-    return "\n\n".join([xpcs_table([r for r in rows if r not in small]), _small_table(small)])
+    return f"{xpcs_table(large)}\n\n{_small_table(small)}"
 
 
 def _groups(rows):
