@@ -26,7 +26,7 @@ from benchmarks.sampling import (
     xpcs,
     xpcs_table,
 )
-from scalejax.xpcs.fit import R_HAT_LIMIT
+from scalejax.diagnostics.chains import R_HAT_LIMIT
 
 DEVICES = 2
 ANGLES = (3, 10)

@@ -56,9 +56,9 @@ def alone(case, quick):
     draws, size = CASES[case]
     draws = CHUNKS if quick else draws
     scaling = scaling_for(1000 if quick else size)
-    small = jnp.zeros((CHUNKS, len(scaling)), jnp.float32)
+    small = jnp.zeros((CHUNKS, scaling.size), jnp.float32)
     run = jax.jit(transform, donate_argnums=1)
-    fill = jax.jit(lambda: jnp.full((draws, len(scaling)), 0.5, jnp.float32))
+    fill = jax.jit(lambda: jnp.full((draws, scaling.size), 0.5, jnp.float32))
     compiled = run.lower(scaling, jax.eval_shape(fill)).compile()
     fill = fill.lower().compile()
     want = np.asarray(scaling.to_original(small[0] + 0.5))
@@ -70,7 +70,7 @@ def alone(case, quick):
     used = peak() - before
     assert buffer.is_deleted()
     assert np.allclose(result[-1], want, rtol=1e-6)
-    return {"case": case, "shape": [draws, len(scaling)], "buffer (MB)": result.nbytes / 1e6,
+    return {"case": case, "shape": [draws, scaling.size], "buffer (MB)": result.nbytes / 1e6,
             "peak (MB)": used / 1e6, "seconds": seconds}  # fmt: skip
 
 

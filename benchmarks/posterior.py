@@ -12,10 +12,10 @@ import numpy as np
 from numpyro.infer import MCMC, NUTS, init_to_uniform
 
 from benchmarks import Limit, markdown, sites
-from scalejax import ParameterSpace, Scaling
+from scalejax import Scaling
+from scalejax.diagnostics.chains import R_HAT_LIMIT
 from scalejax.numpyro import declared_prior
 from scalejax.xpcs import default_config, for_mode
-from scalejax.xpcs.fit import R_HAT_LIMIT
 from scalejax.xpcs.inputs import simulate_measurement
 from scalejax.xpcs.model import model
 
@@ -28,7 +28,7 @@ UNITS = "Å²/s"
 def simulated(mode, n_phi, seed):
     """The space of a model, and a measurement; n_phi None is as many angles as by default."""
     config = default_config(mode)
-    space = for_mode(ParameterSpace.from_config(config), mode)
+    space = for_mode(read_space(config), mode)
     return space, simulate_measurement(config, space, mode, n_phi, seed)
 
 
@@ -65,7 +65,7 @@ def contestants(space, measurement):
     """By label: a model and its arguments."""
     sizes = {"phi": measurement.experiment.phi.size}
     data = (measurement.experiment, measurement.c2)
-    declared = {"prior": declared_prior(space, sizes)}
+    declared = {"prior": declared_prior(space)}
     matched, homodyne = (Scaling.from_space(space, sizes, r) for r in ("matched", "homodyne"))
     yield "`homodyne` coordinates, normal prior", (model, homodyne, *data), {}
     yield "`matched` coordinates, normal prior", (model, matched, *data), {}

@@ -22,8 +22,9 @@ from benchmarks.posterior import disagreement, simulated, statistics
 from benchmarks.targets import TARGETS
 from scalejax import Scaling
 from scalejax.calibrate import from_log_density
+from scalejax.diagnostics.chains import R_HAT_LIMIT
 from scalejax.numpyro import declared_prior, init_to_standard_normal
-from scalejax.xpcs.fit import R_HAT_LIMIT, calibrated
+from scalejax.xpcs.fit import calibrated
 from scalejax.xpcs.model import model
 
 DEVICES = 2
@@ -44,7 +45,7 @@ def contestant(row, space, measured):
     if row == HOMODYNE:
         scaling = Scaling.from_space(space, sizes, "homodyne")
         return partial(model, scaling, *data), init_to_uniform, 0
-    scaling, prior = Scaling.from_space(space, sizes), declared_prior(space, sizes)
+    scaling, prior = Scaling.from_space(space), declared_prior(space)
     if row == MATCHED:
         return partial(model, scaling, *data, prior=prior), init_to_uniform, 0
     coordinates, report = calibrated(
@@ -112,9 +113,9 @@ def small(name, seed, quick):
         density = coordinates.pullback(target.log_density)
         key = jax.random.key(10 + seed)
         start = (
-            jax.random.normal(key, (chains, len(scaling)))
+            jax.random.normal(key, (chains, scaling.size))
             if coordinates is not scaling
-            else jax.random.uniform(key, (chains, len(scaling)), minval=-2, maxval=2)
+            else jax.random.uniform(key, (chains, scaling.size), minval=-2, maxval=2)
         )
         data, result = run(
             NUTS(potential_fn=lambda z, density=density: -density(z), target_accept_prob=0.9),

@@ -8,7 +8,7 @@ import math
 import numpyro
 import numpyro.distributions as dist
 
-from scalejax.priors import declared_or_flat
+from scalejax.density import declared_or_flat
 from scalejax.xpcs import two_time
 
 

@@ -39,15 +39,15 @@ def alone(design, n_phi):
     """Measured in this process, which should be a new one."""
     config = default_config("static")
     config["simulation"] = {"frames": 10}
-    space = for_mode(ParameterSpace.from_config(config), "static")
+    space = for_mode(read_space(config), "static")
     measured = simulate_measurement(config, space, "static", n_phi, seed=0)
     sizes = {"phi": n_phi}
     noise = float(measured.truth["sigma"])
     space = ParameterSpace({name: p for name, p in space.items() if name != "sigma"})
-    scaling = Scaling.from_space(space, sizes)
+    scaling = Scaling.from_space(space)
     data = (measured.experiment, np.asarray(measured.c2))
     if design == ONE:
-        run = partial(vector_model, scaling, *data, noise, prior=declared_prior(space, sizes))
+        run = partial(vector_model, scaling, *data, noise, prior=declared_prior(space))
     else:
         run = partial(seed_design.model, seed_design.parameters(scaling), *data, noise)
     jax.block_until_ready(jax.numpy.zeros(1) + 1)  # JAX itself has started

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from matplotlib.figure import Figure
 
-from scalejax import ParameterSpace, Scaling, plotting
+from scalejax import Scaling, plotting
 from scalejax.diagnostics import gradient_balance
 from scalejax.numpyro import declared_prior
 from scalejax.xpcs import default_config, for_mode
@@ -26,20 +26,20 @@ def main():
     """Write pages/images/*.png, and print what they show."""
     jax.config.update("jax_enable_x64", True)
     config = default_config("static")
-    space = for_mode(ParameterSpace.from_config(config), "static")
+    space = for_mode(read_space(config), "static")
     measurement = simulate_measurement(config, space, "static", n_phi=None, seed=0)
     sizes = {"phi": measurement.experiment.phi.size}
-    scaling, prior = Scaling.from_space(space, sizes), declared_prior(space, sizes)
+    scaling, prior = Scaling.from_space(space), declared_prior(space)
     log_density = xpcs_log_density(measurement, scaling, prior=prior)
 
-    start = gradient_balance(log_density, scaling, jnp.zeros(len(scaling)))
+    start = gradient_balance(log_density, scaling, jnp.zeros(scaling.size))
     save(plotting.gradients({"normalized": start}).figure, "gradients", start)
 
     whitened, report = calibrated(
         measurement, scaling, space, prior=prior, method="least-squares", seed=0
     )
     print(report)
-    w = jax.random.normal(jax.random.key(0), (200, len(scaling))).at[0].set(0.0)  # the mode
+    w = jax.random.normal(jax.random.key(0), (200, scaling.size)).at[0].set(0.0)  # the mode
     z = whitened.to_base_and_log_det(w)[0]
     balances = {
         "matched": gradient_balance(log_density, scaling, z),

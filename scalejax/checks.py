@@ -33,10 +33,12 @@ def assert_scaling(
     **Raises** `AssertionError`.
 
     Examples:
+        >>> from scalejax import Scaling
+        >>> from scalejax.checks import assert_scaling
         >>> assert_scaling(Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3}), platform="cpu")
     """
     arrays = (scaling.center, scaling.scale, scaling.low, scaling.high)
-    chex.assert_shape(arrays, (len(scaling),))
+    chex.assert_shape(arrays, (scaling.size,))
     chex.assert_type(arrays, float)
     if len(dtypes := {array.dtype for array in arrays}) > 1:
         raise AssertionError(f"a Scaling has arrays of one dtype; got {sorted(map(str, dtypes))}")
@@ -69,13 +71,15 @@ def assert_round_trip(
     **Raises** `AssertionError`, naming the parameter; `TypeError` under tracing.
 
     Examples:
+        >>> from scalejax import Scaling
+        >>> from scalejax.checks import assert_round_trip
         >>> assert_round_trip(Scaling(0.5, 0.25, 0.0, 1.0))
     """
     if isinstance(scaling.center, Tracer):
         raise TypeError("assert_round_trip looks at values: call it outside of jit")
     dtype = scaling.center.dtype
     if z is None:
-        z = np.linspace(-3, 3, 25)[:, None] * np.ones(len(scaling))
+        z = np.linspace(-3, 3, 25)[:, None] * np.ones(scaling.size)
     z = jnp.asarray(z, dtype)
     theta, log_derivative = scaling.forward_and_log_derivative(z)
     back = np.asarray(scaling.to_normalized(theta), np.float64)

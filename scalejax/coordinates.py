@@ -1,114 +1,146 @@
 """Coordinates of a named vector of bounded parameters: what every system of them offers.
 
-A `Scaling` is one, a dense whitening on top of a Scaling another; what stands downstream takes
-either. This module knows names and sizes. It knows nothing of bounds, priors or samplers.
+`AbstractCoordinates` is any of them; `AbstractLayer` one that stands on others, whatever these are.
+This module knows names, sizes and bounds. It knows no kind of coordinates, no prior and no sampler.
+
+To make coordinates of your own that stand on others, derive from `AbstractLayer`, declare a field
+`base`, and write two methods: `to_base_and_log_det`, from these coordinates to those of `base`
+with the logarithm of the determinant, and its inverse `from_base`. To make some that stand on
+nothing, derive from `AbstractCoordinates`, declare `groups`, `low` and `high`, and write
+`to_original_and_log_det` and `to_normalized`. All else follows.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jax.scipy.stats import norm
+from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
-if TYPE_CHECKING:
-    from scalejax.scaling import Scaling
+from scalejax.groups import Group
 
-
-class Group(NamedTuple):
-    """A name and the shape behind it: a scalar, or a vector along a named dimension."""
-
-    name: str
-    size: int | None = None  # None: a scalar
-    dim: str | None = None  # such as "phi"; for labels only
-
-    @property
-    def width(self) -> int:
-        """How many places the group takes in the vector."""
-        return 1 if self.size is None else self.size
-
-    @property
-    def flat_names(self) -> list[str]:
-        """One name for each place: `D0`, or `contrast_0`, `contrast_1`, …"""
-        if self.size is None:
-            return [self.name]
-        return [f"{self.name}_{i}" for i in range(self.size)]
+# What is spread over a vector: an array (P,), a scalar, or a list of numbers.
+Spread = Num[ArrayLike, " P"] | Num[ArrayLike, ""] | Sequence[float]
 
 
 class AbstractCoordinates(eqx.Module):
-    """A map between θ, shape (…, P), in physical units, and coordinates of the same shape.
+    """A map between θ, shape (…, P), in physical units, and coordinates z of the same shape.
 
-    The coordinates are unconstrained and, of a posterior that they suit, of order one. They are
-    worked out by way of those of a Scaling, the `base`, in which the normal prior is stated.
+    The coordinates are unconstrained and, of a posterior that they suit, of order one. It is a
+    mapping's equal in names: `"D0" in coordinates`, `for name in coordinates`, and `len` counts
+    the groups; `size` is P.
     """
 
     groups: eqx.AbstractVar[tuple[Group, ...]]
-
-    @property
-    @abstractmethod
-    def base(self) -> Scaling:
-        """The Scaling beneath: its bounds, and the z of the normal prior."""
+    low: eqx.AbstractVar[Float[Array, " P"]]
+    high: eqx.AbstractVar[Float[Array, " P"]]
 
     @abstractmethod
-    def to_base_and_log_det(
-        self, z: Float[ArrayLike, "*batch P"]
-    ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
-        """These coordinates as those of `base`, and log |det| of their derivative."""
-
-    @abstractmethod
-    def from_base(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
-        """The inverse of `to_base_and_log_det`."""
-
     def to_original_and_log_det(
         self, z: Float[ArrayLike, "*batch P"]
     ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
-        """`to_original(z)` and `log_det(z)`, sharing their work."""
-        base_z, log_det = self.to_base_and_log_det(z)
-        theta, base_log_det = self.base.to_original_and_log_det(base_z)
-        return theta, log_det + base_log_det
+        """θ(z), in physical units, and log |det ∂θ/∂z|, summed over the last axis.
+
+        θ is strictly inside the bounds for every z but NaN. A pinned parameter adds nothing.
+        """
+
+    @abstractmethod
+    def to_normalized(self, theta: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
+        """z(θ), finite for every finite θ; one on or over a bound is taken as just inside it."""
+
+    @property
+    def root(self) -> AbstractCoordinates:
+        """What these coordinates stand on in the end: themselves, unless they are a layer.
+
+        In the root's z the normal prior is stated.
+        """
+        return self
+
+    def to_root_and_log_det(
+        self, z: Float[ArrayLike, "*batch P"]
+    ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
+        """These coordinates as those of `root`, and log |det| of their derivative."""
+        z = self._checked_axis(z, "to_root_and_log_det")
+        return z, jnp.zeros(z.shape[:-1], z.dtype)
+
+    def from_root(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
+        """The inverse of `to_root_and_log_det`."""
+        return self._checked_axis(z, "from_root")
+
+    # --- what follows from these ---
+
+    @property
+    def pinned(self) -> Bool[Array, " P"]:
+        """Which parameters have one value, low = high."""
+        return self.low == self.high
 
     def to_original(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
-        """θ(z), in physical units, strictly inside the bounds for every z but NaN."""
+        """θ(z), in physical units, strictly inside the bounds for every z but NaN.
+
+        For `jax.jit` write `jax.jit(lambda z: coordinates.to_original(z))`, or pass the
+        coordinates as an argument; a bound method of a module with arrays is what
+        `equinox.filter_jit(coordinates.to_original)` takes.
+        """
         return self.to_original_and_log_det(z)[0]
 
     def log_det(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch"]:
         """log |det ∂θ/∂z|, summed over the last axis."""
         return self.to_original_and_log_det(z)[1]
 
-    def to_normalized(self, theta: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
-        """z(θ), finite for every finite θ; one on or over a bound is taken as just inside it."""
-        return self.from_base(self.base.to_normalized(theta))
+    def log_density_of_pinned(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch"]:
+        """The density of z of what is pinned: a standard normal one in the root's z.
+
+        θ does not depend on it. Without a density of its own a sampler would wander off along it.
+        """
+        root_z, _ = self.to_root_and_log_det(z)
+        return jnp.where(self.pinned, norm.logpdf(root_z), 0).sum(-1)
 
     def pullback(
-        self, log_density: Callable[[Float[Array, " P"]], Float[Array, ""]]
-    ) -> Callable[[Float[Array, " P"]], Float[Array, ""]]:
+        self, log_density: Callable[[Float[Array, " P"]], Float[ArrayLike, ""]]
+    ) -> Callable[[Float[ArrayLike, " P"]], Float[Array, ""]]:
         """The density of θ as a density of z: z ↦ log_density(θ(z)) + log_det(z).
 
         It is a plain function of z of shape (P,), for any sampler or optimiser. (An optimiser
-        finds the mode in z then; without the log_det, that in θ.)
+        finds the mode in z then; without the log_det, that in θ.) z of a pinned parameter is given
+        a standard normal density, `log_density_of_pinned`.
 
         Examples:
+            >>> import jax.numpy as jnp
             >>> from scalejax import Scaling
             >>> scaling = Scaling(0.0, 1.0, low=-1.0, high=1.0)
             >>> uniform = scaling.pullback(lambda theta: -jnp.log(2.0))
-
+            >>> print(jnp.exp(uniform(jnp.zeros(1))))
+            0.5
         """
 
-        def log_density_of_z(z: Float[Array, " P"]) -> Float[Array, ""]:
+        def log_density_of_z(z: Float[ArrayLike, " P"]) -> Float[Array, ""]:
             theta, log_det = self.to_original_and_log_det(z)
-            return log_density(theta) + log_det
+            return jnp.asarray(log_density(theta)) + log_det + self.log_density_of_pinned(z)
 
         return log_density_of_z
 
     # --- names ---
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
         """P, the number of parameters."""
         return sum(group.width for group in self.groups)
+
+    def __len__(self) -> int:
+        """The number of groups."""
+        return len(self.groups)
+
+    def __iter__(self) -> Iterator[str]:
+        """Over the names of the groups, in the order of the vector."""
+        return iter(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a group of this name."""
+        return name in self.names
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -134,7 +166,7 @@ class AbstractCoordinates(eqx.Module):
         Examples:
             >>> from scalejax import Parameter, ParameterSpace, Scaling
             >>> space = ParameterSpace(contrast=Parameter(0, 1, dim="phi"), D0=Parameter(1, 9))
-            >>> scaling = Scaling.from_space(space, {"phi": 3})
+            >>> scaling = Scaling.from_space(space.sized(phi=3))
             >>> scaling.dims, scaling.coords(phi=[0.0, 60.0, 120.0])
             ({'contrast': ['phi']}, {'phi': array([  0.,  60., 120.])})
         """
@@ -158,6 +190,7 @@ class AbstractCoordinates(eqx.Module):
         none, and a shape that does not fit.
 
         Examples:
+            >>> import jax.numpy as jnp
             >>> from scalejax import Scaling
             >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
             >>> scaling.pack({"a": jnp.zeros((10, 3)), "b": 2.0}).shape
@@ -181,7 +214,7 @@ class AbstractCoordinates(eqx.Module):
                 )
             columns.append(value)
         batch = jnp.broadcast_shapes(*(c.shape[:-1] for c in columns))
-        dtype = jnp.result_type(self.base.center, *columns)
+        dtype = jnp.result_type(self.low, *columns)
         return jnp.concatenate(
             [jnp.broadcast_to(c, (*batch, c.shape[-1])).astype(dtype) for c in columns], axis=-1
         )
@@ -190,6 +223,7 @@ class AbstractCoordinates(eqx.Module):
         """An array a group, from one of shape (…, P): the inverse of `pack`.
 
         Examples:
+            >>> import jax.numpy as jnp
             >>> from scalejax import Scaling
             >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})
             >>> {name: value.shape for name, value in scaling.unpack(jnp.zeros((10, 4))).items()}
@@ -209,9 +243,80 @@ class AbstractCoordinates(eqx.Module):
 
     def _checked_axis(self, value, method):
         value = jnp.asarray(value)
-        if value.ndim == 0 or value.shape[-1] != len(self):
+        if value.ndim == 0 or value.shape[-1] != self.size:
             raise ValueError(
-                f"{method}: expected shape (…, {len(self)}), the last axis being that of the "
-                f"{len(self)} parameters; got {value.shape}"
+                f"{method}: expected shape (…, {self.size}), the last axis being that of the "
+                f"{self.size} parameters; got {value.shape}"
             )
         return value
+
+
+class AbstractLayer(AbstractCoordinates):
+    """Coordinates that stand on others, `base`, whatever these are; so layers stack.
+
+    Names, bounds and the root are those of `base`.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from scalejax import Scaling, Whitened
+        >>> scaling = Scaling(0.0, 1.0, low=-5.0, high=5.0)
+        >>> stack = Whitened(Whitened(scaling, 0.1, jnp.eye(1)), 0.2, 2 * jnp.eye(1))
+        >>> print(stack.to_root_and_log_det(jnp.ones(1))[0])
+        [2.3]
+    """
+
+    base: eqx.AbstractVar[AbstractCoordinates]
+
+    @abstractmethod
+    def to_base_and_log_det(
+        self, z: Float[ArrayLike, "*batch P"]
+    ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
+        """These coordinates as those of `base`, and log |det| of their derivative."""
+
+    @abstractmethod
+    def from_base(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
+        """The inverse of `to_base_and_log_det`."""
+
+    @property
+    def groups(self) -> tuple[Group, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Those of the base."""
+        return self.base.groups
+
+    @property
+    def low(self) -> Float[Array, " P"]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Those of the base."""
+        return self.base.low
+
+    @property
+    def high(self) -> Float[Array, " P"]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Those of the base."""
+        return self.base.high
+
+    @property
+    def root(self) -> AbstractCoordinates:
+        """That of the base."""
+        return self.base.root
+
+    def to_original_and_log_det(
+        self, z: Float[ArrayLike, "*batch P"]
+    ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
+        """θ(z), strictly inside the bounds for every z but NaN, and log |det ∂θ/∂z|."""
+        base_z, log_det = self.to_base_and_log_det(z)
+        theta, base_log_det = self.base.to_original_and_log_det(base_z)
+        return theta, log_det + base_log_det
+
+    def to_normalized(self, theta: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
+        """z(θ), finite for every finite θ."""
+        return self.from_base(self.base.to_normalized(theta))
+
+    def to_root_and_log_det(
+        self, z: Float[ArrayLike, "*batch P"]
+    ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
+        """By way of the base."""
+        base_z, log_det = self.to_base_and_log_det(z)
+        root_z, base_log_det = self.base.to_root_and_log_det(base_z)
+        return root_z, log_det + base_log_det
+
+    def from_root(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
+        """By way of the base."""
+        return self.from_base(self.base.from_root(z))

@@ -1,10 +1,10 @@
-"""Pictures of a fit. Each function returns a Matplotlib Figure; none shows or writes one."""
+"""Pictures of gradients, maps, priors and posteriors: returned, not shown and not written."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import arviz as az
 import numpy as np
@@ -13,12 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
+from scalejax.density import Density, declared_or_flat
 from scalejax.diagnostics import GradientBalance
-from scalejax.priors import Density, declared_or_flat, quantiles
 from scalejax.scaling import Scaling
 from scalejax.space import Parameter, ParameterSpace
-from scalejax.xpcs.correlation import to_matrix, two_time
-from scalejax.xpcs.inputs import Measurement
 
 # Okabe and Ito's palette, which the colour-blind can tell apart.
 POSTERIOR, PRIOR, TRUTH = "#0072B2", "#999999", "#D55E00"
@@ -89,7 +87,7 @@ def mapping(scaling: Scaling, name: str, *, unit: str = "", ax: Axes | None = No
     axis = _axes(ax, figsize=(4.5, 3.2))
     part = scaling[name]
     z = np.linspace(-4, 4, 201)
-    at = np.broadcast_to(z[:, None], (z.size, len(part)))
+    at = np.broadcast_to(z[:, None], (z.size, part.size))
     theta, log_slope = (np.asarray(x)[:, 0] for x in part.forward_and_log_derivative(at))
     label = f"{name} ({unit})" if unit else name
     axis.plot(z, theta, color=POSTERIOR)
@@ -116,7 +114,7 @@ def priors(
     """The declared prior of one parameter, beside the image of Normal(0, prior_scale) on z."""
     axis = _axes(ax, figsize=(4.5, 3.2))
     declared, image = _declared(name, space[name]), _normal(scaling[name], prior_scale)
-    ends = np.concatenate([np.ravel(p.quantiles(np.array([0.005, 0.995])))
+    ends = np.concatenate([np.ravel(p.ppf(np.array([0.005, 0.995])))
                            for p in (declared, image)])  # fmt: skip
     theta = np.linspace(ends.min(), ends.max(), 400)
     axis.fill_between(theta, np.exp(declared.log_density(theta)), color=PRIOR, alpha=0.5,
@@ -189,47 +187,6 @@ def _axes(ax: Axes | None, **options) -> Axes:
     return Figure(layout="constrained", **options).subplots() if ax is None else ax
 
 
-def fit(result: az.InferenceData, measurement: Measurement, *, most: int = 3) -> Figure:
-    """Measured c2, the model at the posterior mean, and their difference in units of the noise.
-
-    A row an angle, for no more than `most` angles spread over those measured.
-    """
-    experiment, t = measurement.experiment, np.asarray(measurement.experiment.t)
-    mean = {str(k): v.values for k, v in result["posterior"].mean(("chain", "draw")).items()}
-    model = np.asarray(two_time(mean, experiment))
-    n_phi = len(model)
-    rows = np.unique(np.linspace(0, n_phi - 1, min(most, n_phi)).round().astype(int))
-    figure = Figure(figsize=(10.5, 3.1 * len(rows) + 0.4), layout="constrained")
-    axes = figure.subplots(len(rows), 3, squeeze=False, sharex=True, sharey=True)
-    blank = np.full(n_phi, np.nan)
-    residual = (measurement.c2 - model) / mean["sigma"]
-    panels = {
-        "measured": to_matrix(measurement.c2, blank, t.size),
-        "model at posterior mean": to_matrix(model, blank, t.size),
-        "(measured − model) / σ": to_matrix(residual, blank, t.size),
-    }
-    for row, i in zip(axes, rows, strict=True):
-        shared = np.nanpercentile(np.stack([p[i] for p in list(panels.values())[:2]]), [0.5, 99.5])
-        for axis, (title, panel) in zip(row, panels.items(), strict=True):
-            difference = title.startswith("(")
-            low, high = (-4, 4) if difference else shared
-            image = axis.imshow(
-                np.asarray(panel[i]).T,
-                origin="lower",
-                extent=(t[0], t[-1], t[0], t[-1]),
-                cmap="RdBu_r" if difference else "viridis",
-                vmin=low,
-                vmax=high,
-            )
-            figure.colorbar(image, ax=axis, label="" if difference else "c₂", shrink=0.85)
-            if i == rows[0]:
-                axis.set_title(title)
-            if i == rows[-1]:
-                axis.set_xlabel("t₁ (s)")
-        row[0].set_ylabel(f"φ = {float(experiment.phi[i]):g}°\nt₂ (s)")
-    return figure
-
-
 def marginals(
     result: az.InferenceData,
     scaling: Scaling,
@@ -237,12 +194,14 @@ def marginals(
     truth: Mapping[str, np.ndarray] | None = None,
     *,
     prior_scale: float | None = None,
+    dims: Mapping[str, str] | None = None,
 ) -> Figure:
     """Posterior of every parameter that is not pinned, with its prior and, if known, its truth.
 
     A panel a group: a histogram for a scalar, 5 %–95 % intervals along its dimension for a vector.
     The prior is the declared one, or, if `prior_scale` is given, the image of
-    Normal(0, prior_scale) under the Scaling.
+    Normal(0, prior_scale) under the Scaling. `dims` has labels of dimensions, as
+    `{"phi": "φ (°)"}`.
     """
     groups = [group for group in scaling.groups if not space[group.name].pinned]
     columns = min(4, len(groups))
@@ -263,7 +222,7 @@ def marginals(
             _histogram(axis, draws.values.ravel(), prior, true)
             axis.set_xlabel(label)
         else:
-            _intervals(axis, draws, prior, true)
+            _intervals(axis, draws, prior, true, (dims or {}).get(str(group.dim)))
             axis.set_ylabel(label)
     _shared_legend(figure)
     return figure
@@ -275,15 +234,17 @@ def along(
     name: str,
     truth: ArrayLike | None = None,
     *,
+    dim: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Medians and 5 %–95 % intervals of a vector along its dimension, such as contrast over phi.
 
-    With the 5 %–95 % interval of the declared prior and, if it is known, the truth.
+    With the 5 %–95 % interval of the declared prior and, if it is known, the truth. `dim` is the
+    label of the dimension, such as `φ (°)`; its name by default.
     """
     axis = _axes(ax, figsize=(6.0, 3.6))
     true = None if truth is None else np.atleast_1d(np.asarray(truth))
-    _intervals(axis, result["posterior"][name], _declared(name, space[name]), true)
+    _intervals(axis, result["posterior"][name], _declared(name, space[name]), true, dim)
     axis.set_ylabel(space.label(name))
     return _finished(axis, columns=3)
 
@@ -293,20 +254,20 @@ class _Prior:
     """The prior of one group: the density of each of its elements, and its quantiles."""
 
     log_density: Callable[[np.ndarray], ArrayLike]
-    quantiles: Callable[[np.ndarray], ArrayLike]
+    ppf: Callable[[np.ndarray], ArrayLike]
 
 
 def _declared(name: str, parameter: Parameter) -> _Prior:
-    density = Density.from_space(ParameterSpace({name: parameter}), widths=[1])
+    density = Density.from_space(ParameterSpace({name: replace(parameter, dim=None, initial=None)}))
     return _Prior(
         lambda theta: density.log_prob(theta[:, None])[:, 0],
-        lambda q: quantiles(declared_or_flat(name, parameter), q),
+        declared_or_flat(name, parameter).ppf,
     )
 
 
 def _normal(scaling: Scaling, prior_scale: float) -> _Prior:
     """The image of Normal(0, prior_scale) under the Scaling of a group, in its first element."""
-    ones = np.ones(len(scaling))
+    ones = np.ones(scaling.size)
 
     def log_density(theta):
         z = scaling.to_normalized(theta[:, None] * ones)
@@ -334,7 +295,7 @@ def _histogram(axis: Axes, draws, prior: _Prior, truth) -> None:
     axis.locator_params(axis="x", nbins=4)
 
 
-def _intervals(axis: Axes, draws, prior: _Prior, truth) -> None:
+def _intervals(axis: Axes, draws, prior: _Prior, truth, label: str | None) -> None:
     dim = draws.dims[-1]
     at = draws[dim].values
     low, middle, high = draws.quantile([0.05, 0.5, 0.95], dim=("chain", "draw")).values
@@ -347,7 +308,7 @@ def _intervals(axis: Axes, draws, prior: _Prior, truth) -> None:
         truth = np.broadcast_to(truth, at.shape)
         axis.plot(at, truth, "_", color=TRUTH, markersize=12, markeredgewidth=2, label="truth")
         limits = np.array([min(limits[0], truth.min()), max(limits[1], truth.max())])
-    band = np.asarray(prior.quantiles(np.array([0.05, 0.95])))
+    band = np.asarray(prior.ppf(np.array([0.05, 0.95])))
     axis.fill_between(at, *band, color=PRIOR, alpha=0.2, linewidth=0, label="prior, 5 %–95 %")
     axis.set_ylim(limits + np.ptp(limits) * np.array([-0.15, 0.15]))
-    axis.set_xlabel("φ (°)" if dim == "phi" else dim)
+    axis.set_xlabel(label or dim)

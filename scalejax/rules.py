@@ -1,121 +1,67 @@
-"""Rules: from bounds and declared priors to the center and scale of a Scaling.
+"""Rules: from bounds and a declared prior to the center and scale of a Scaling.
 
-NumPy and SciPy in float64, run once at construction, over groups and never over elements. A rule
-chooses coordinates only; it must not know what they are used for. What the homodyne rule does to a
-declared prior is said through `logging`, for those who take its coordinates for a prior.
+A rule is any callable `Parameter -> (center, scale, low, high)`, in physical units. It runs once at
+construction, in float64, over groups and never over elements. It chooses coordinates only; it must
+not know what they are used for.
 """
 
 from __future__ import annotations
 
-import logging
 import math
+from collections.abc import Callable
 
-from scipy import stats
+import jax
+import numpy as np
 
-from scalejax.priors import quantiles
-from scalejax.space import Parameter, Prior
+from scalejax import bounds
+from scalejax.families import Prior
+from scalejax.space import Parameter
 
-RULES = ("matched", "homodyne")
-
-logger = logging.getLogger(__name__)
+Rule = Callable[[Parameter], tuple[float, float, float, float]]
 
 
-def factors(name: str, parameter: Parameter, rule: str) -> tuple[float, float, float, float]:
-    """(center, scale, low, high) of one parameter under a rule.
+def matched(parameter: Parameter) -> tuple[float, float, float, float]:
+    """Center and scale with which a standard normal z comes closest to the declared prior.
 
-    Under `matched` the bounds are those of the declared prior's support, where it is narrower than
-    those of the parameter; under `homodyne` they are the parameter's.
+    z = 0 is the prior's median, and z = ±1 its quantiles at one standard deviation of a normal
+    (15.87 % and 84.13 %) on average; the bounds are those of the prior's support. Without a prior
+    they are the median and the quantiles 26.9 % and 73.1 % of a flat one, which of an interval is
+    the midpoint and a quarter of the range. Nothing in it depends on units.
 
-    **Raises** `ValueError` for a rule that there is not, and for a parameter with an infinite
-    bound and no prior, which has no scale.
+    **Raises** `ValueError` for an infinite bound and no prior, which set no scale.
+
+    Examples:
+        >>> import math
+        >>> from scalejax import Parameter
+        >>> from scalejax.rules import matched
+        >>> matched(Parameter(-math.inf, math.inf, mu=3.0, sigma=0.5))
+        (3.0, 0.5, -inf, inf)
+        >>> matched(Parameter(0.0, 8.0))
+        (4.0, 2.0, 0.0, 8.0)
     """
-    if rule not in RULES:
-        raise ValueError(f"rule: expected one of {', '.join(RULES)}; got {rule!r}")
     low, high, prior = parameter.low, parameter.high, parameter.prior
     if parameter.pinned:
         return low, 1.0, low, high
-    if math.isfinite(high - low):
-        if rule == "homodyne" or prior is None:
-            mu, sigma = (None, None) if prior is None else (prior.mu, prior.sigma)
-            center, scale = homodyne(low, high, mu, sigma)
-            report_distortion(name, prior, center, scale, low, high)
-            return center, scale, low, high
-    elif prior is None:
+    if prior is None and not math.isfinite(high - low):
         raise ValueError(
-            f"parameter {name!r}: bounds ({low}, {high}) alone set no scale; declare a prior "
-            "(mu and sigma)"
+            f"bounds ({low}, {high}) alone set no scale; declare a prior (mu and sigma)"
         )
-    # The homodyne rule is in terms of a finite range. Where there is none, `matched` serves both.
-    assert prior is not None
-    return *matched(prior), prior.low, prior.high
-
-
-def homodyne(low: float, high: float, mu: float | None, sigma: float | None) -> tuple[float, float]:
-    """Center and scale as homodyne's scaling module has them, for finite bounds.
-
-    center = mu or the midpoint; scale = max(sigma or range/4, range/10, 1e-6).
-
-    Examples:
-        >>> homodyne(100.0, 100000.0, 1000.0, 1000.0)
-        (1000.0, 9990.0)
-    """
-    center = (low + high) / 2 if mu is None else mu
-    scale = (high - low) / 4 if sigma is None else sigma
-    return center, max(scale, (high - low) / 10, 1e-6)
-
-
-def report_distortion(
-    name: str, prior: Prior | None, center: float, scale: float, low: float, high: float
-) -> None:
-    """Log a warning with what `distortions` finds, if it finds anything."""
-    if found := distortions(prior, center, scale, low, high):
-        logger.warning("parameter %s under the homodyne rule: %s", name, "; ".join(found))
-
-
-def distortions(
-    prior: Prior | None, center: float, scale: float, low: float, high: float
-) -> list[str]:
-    """In words, how far a normal z would be, between finite bounds, from the declared prior.
-
-    That is, if θ at z = 0 is off the prior's median by more than half a sigma (of a LogNormal or
-    Uniform prior, half the distance between its quantiles at ±1 standard deviation), or if the
-    scale is above the declared sigma.
-    """
     if prior is None:
-        return []
-    below, median, above = quantiles(prior, stats.norm.cdf([-1.0, 0.0, 1.0])).tolist()
-    declares_sigma = prior.family in ("TruncatedNormal", "Normal", "BetaScaled")
-    sigma = prior.sigma if declares_sigma and prior.sigma is not None else (above - below) / 2
-    half = (high - low) / 2
-    at_zero = low + half + half * math.tanh((center - low - half) / half)
-    found = []
-    if abs(at_zero - median) > sigma / 2:
-        found.append(f"z = 0 is at {at_zero:.6g}, the declared prior's median at {median:.6g}")
-    if prior.sigma is not None and scale > prior.sigma:
-        found.append(f"the scale is {scale:.6g}, the declared sigma {prior.sigma:.6g}")
-    return found
+        tail = 1 / (1 + math.e)
+        prior = Prior("Uniform", None, None, low, high)
+    else:
+        tail = 0.15865525393145707  # of a standard normal, below −1
+    below, median, above = prior.ppf([tail, 0.5, 1 - tail]).tolist()
+    kind = _kind(parameter, prior)
+    center = kind.center_at(median, prior.low, prior.high)
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():
+        values = (np.array([below, above]), center, 1.0, prior.low, prior.high)
+        below, above = np.asarray(bounds.inverse(*values, kinds=(kind,))).tolist()
+    return center, (above - below) / 2, prior.low, prior.high
 
 
-def matched(prior: Prior) -> tuple[float, float]:
-    """Center and scale with which a standard normal z comes closest to a declared prior.
-
-    z = 0 is the prior's median, and z = ±1 its quantiles at one standard deviation of a normal
-    (15.87 % and 84.13 %) on average: with r(q) the quantile q carried back through the bounds,
-    center = r(0.5) and scale = (r(0.8413) − r(0.1587))/2.
-
-    Examples:
-        >>> matched(Prior("Normal", 3.0, 0.5, -math.inf, math.inf))
-        (3.0, 0.5)
-    """
-    below, median, above = quantiles(prior, stats.norm.cdf([-1.0, 0.0, 1.0])).tolist()
-    low, high = prior.low, prior.high
-    if math.isfinite(low) and math.isfinite(high):
-        # The inverse of mid + half·tanh((r − mid)/half).
-        quarter = (high - low) / 4
-        raw = [quarter * math.log((q - low) / (high - q)) for q in (below, median, above)]
-        return (low + high) / 2 + raw[1], (raw[2] - raw[0]) / 2
-    if math.isfinite(low):
-        return median, (median - low) * math.log((above - low) / (below - low)) / 2
-    if math.isfinite(high):
-        return median, (high - median) * math.log((high - below) / (high - above)) / 2
-    return median, (above - below) / 2
+def _kind(parameter: Parameter, prior: Prior) -> bounds.Kind:
+    if parameter.kind is not None:
+        return bounds.as_kind(parameter.kind)
+    masks = bounds.kind_masks(np.array(prior.low), np.array(prior.high))
+    return next(kind for kind, mask in masks.items() if mask)

@@ -1,13 +1,13 @@
 """Scaling: the coordinate system of a named vector of bounded parameters, as one pytree.
 
-It knows arrays, names and sizes. It knows nothing of priors (`rules` chooses center and scale),
-file formats, samplers or physics.
+It knows arrays, names and sizes, and asks a rule for center and scale. It knows nothing of what
+a prior is, of file formats, samplers or physics.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -17,10 +17,10 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
 from scalejax import bounds
-from scalejax.coordinates import AbstractCoordinates, Group
-
-if TYPE_CHECKING:
-    from scalejax.space import ParameterSpace
+from scalejax.coordinates import AbstractCoordinates, Spread
+from scalejax.groups import Group
+from scalejax.rules import Rule, matched
+from scalejax.space import ParameterSpace
 
 
 class Scaling(AbstractCoordinates):
@@ -30,16 +30,17 @@ class Scaling(AbstractCoordinates):
     two are equal the parameter is pinned to that value. Its maps act on the last axis of arrays of
     shape (…, P). For an interval it is the one of homodyne's scaling module,
     θ = mid + half·tanh((center + scale·z − mid)/half), in a form that is accurate next to the
-    bounds; `scalejax.bounds` has the formulas of all kinds. A Scaling is a coordinate system and
-    not a prior. Its methods are compiled as they are, and may be called inside any transformation
-    of JAX, with the Scaling as a constant or as an argument.
+    bounds; `scalejax.bounds.kinds` has the formulas of all kinds. A Scaling is a coordinate system
+    and not a prior. Its methods are compiled as they are, and may be called inside any
+    transformation of JAX, with the Scaling as a constant or as an argument.
 
     **Arguments:** `center`, `scale`, `low`, `high`: shape (P,), in physical units, or scalars to
     be spread over the others. `center` is the value at z = 0 before the bounds bend it (with one
     bound, the value itself), `scale` the slope there. `groups`: names in the order of the vector,
     as `{"contrast": 23, "D0": None}` (None for a scalar) or `Group`s; by default one vector,
-    `theta`. `kinds`: which of `bounds.KINDS` can occur; found from the bounds, so say it only
-    where those are traced, to spare the work for the others.
+    `theta`. `kinds`: which kinds of bounds can occur, by name or as `bounds.Kind`s; found from the
+    bounds, so say it only where those are traced, to spare the work for the others. A kind that
+    bounds alone do not say, such as `log_interval`, is that of its `Group`.
 
     **Raises:** `ValueError`, naming the parameter, for a center or scale that is not finite,
     scale ≤ 0, low > high, a center on or over the only bound, bounds with fewer than four floats
@@ -47,6 +48,8 @@ class Scaling(AbstractCoordinates):
     names that repeat. What is traced is not looked at; `checked` does that.
 
     Examples:
+        >>> import jax.numpy as jnp
+        >>> from scalejax import Scaling
         >>> scaling = Scaling(center=[0.3, 1e3], scale=[0.1, 500.0], low=[0.0, 100.0],
         ...                   high=[1.0, 1e5], groups={"contrast": None, "D0": None})
         >>> theta = scaling.unpack(scaling.to_original(jnp.zeros(2)))
@@ -59,63 +62,68 @@ class Scaling(AbstractCoordinates):
     low: Float[Array, " P"]
     high: Float[Array, " P"]
     groups: tuple[Group, ...] = eqx.field(static=True)
-    kinds: tuple[str, ...] = eqx.field(static=True)
+    kinds: tuple[bounds.Kind, ...] = eqx.field(static=True)
 
     def __init__(
         self,
-        center: Float[ArrayLike, " P"],
-        scale: Float[ArrayLike, " P"],
-        low: Float[ArrayLike, " P"],
-        high: Float[ArrayLike, " P"],
+        center: Spread,
+        scale: Spread,
+        low: Spread,
+        high: Spread,
         *,
         groups: Mapping[str, int | None] | Iterable[Group] | None = None,
-        kinds: tuple[str, ...] | None = None,
+        kinds: Iterable[str | bounds.Kind] | None = None,
     ):
         given = {"center": center, "scale": scale, "low": low, "high": high}
         given = {k: v if isinstance(v, jax.Array) else np.asarray(v) for k, v in given.items()}
         dtype = jnp.promote_types(jnp.result_type(*given.values()), jnp.float32)
         self.groups = _as_groups(groups, _common_size(given))
-        size = len(self)
-        arrays = {k: jnp.broadcast_to(jnp.asarray(v, dtype), (size,)) for k, v in given.items()}
+        arrays = {
+            k: jnp.broadcast_to(jnp.asarray(v, dtype), (self.size,)) for k, v in given.items()
+        }
         self.center, self.scale = arrays["center"], arrays["scale"]
         self.low, self.high = arrays["low"], arrays["high"]
         if any(isinstance(a, Tracer) for a in arrays.values()):
-            self.kinds = bounds.KINDS if kinds is None else _ordered(kinds)
+            asked = bounds.BY_BOUNDS if kinds is None else map(bounds.as_kind, kinds)
+            self.kinds = _ordered({*asked, *(kind for kind, _, _ in self._chosen)})
         else:
-            declared = [np.broadcast_to(np.asarray(v, np.float64), (size,)) for v in given.values()]
-            _check_values(self.groups, dtype, *declared)
-            masks = bounds.kind_masks(np.asarray(self.low), np.asarray(self.high))
-            found = tuple(kind for kind in bounds.KINDS if masks[kind].any())
-            self.kinds = found if kinds is None else _ordered({*kinds, *found})
+            declared = (np.broadcast_to(np.asarray(v, np.float64), (self.size,))
+                        for v in given.values())  # fmt: skip
+            self._check_values(*declared)
+            found = self._kinds_found(np.asarray(self.low), np.asarray(self.high))
+            self.kinds = _ordered({*map(bounds.as_kind, kinds or ()), *found})
 
     @classmethod
-    def from_space(
-        cls,
-        space: ParameterSpace,
-        sizes: Mapping[str, int] | None = None,
-        rule: str = "matched",
-    ) -> Scaling:
+    def from_space(cls, space: ParameterSpace, *, rule: Rule = matched) -> Scaling:
         """The Scaling of a `ParameterSpace`, a group for each of its parameters, in its order.
 
-        **Arguments:** `sizes`: the length of each named dimension, as `{"phi": 23}`. `rule`:
-        `"matched"` (z = 0 is the declared prior's median and z = ±1 its quantiles at one standard
-        deviation, on average) or `"homodyne"` (the rule of homodyne's scaling module, which logs a
-        warning for each declared prior that it would distort were z normal).
+        **Arguments:** `space`: with the length of each named dimension, as
+        `space.sized(phi=23)`. `rule`: any callable `Parameter -> (center, scale, low, high)`; by
+        default `scalejax.rules.matched`, by which z = 0 is the declared prior's median and z = ±1
+        its quantiles at one standard deviation, on average.
 
-        **Raises:** `ValueError` for a rule there is not, a dimension without a size, and a
-        parameter for which bounds and prior set no scale.
+        **Raises** `ValueError`, naming the parameter, for a dimension without a size, for one of
+        which the rule makes nothing, as where bounds and prior set no scale, and for a rule that
+        returns anything but four numbers.
 
         Examples:
-            >>> from scalejax import Parameter, ParameterSpace
+            >>> from scalejax import Parameter, ParameterSpace, Scaling
             >>> space = ParameterSpace(contrast=Parameter(0, 1, dim="phi"), alpha=Parameter(-2, 2))
-            >>> Scaling.from_space(space, {"phi": 2}).flat_names
+            >>> Scaling.from_space(space.sized(phi=2)).flat_names
             ['contrast_0', 'contrast_1', 'alpha']
         """
-        # Here and not at the top: the core stands without the rules, which need SciPy.
-        from scalejax.rules import factors
-
-        groups = [Group(name, _size(name, p.dim, sizes or {}), p.dim) for name, p in space.items()]
-        return cls.from_groups(groups, [factors(name, p, rule) for name, p in space.items()])
+        if not callable(rule):
+            raise ValueError(
+                f"rule: expected a callable Parameter -> (center, scale, low, high); got {rule!r}"
+            )
+        columns = []
+        for name, parameter in space.items():
+            try:
+                center, scale, low, high = map(float, rule(parameter))
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"parameter {name!r}: {error}") from error
+            columns.append((center, scale, low, high))
+        return cls.from_groups(space.groups, columns)
 
     @classmethod
     def from_groups(
@@ -124,6 +132,7 @@ class Scaling(AbstractCoordinates):
         """A Scaling from one (center, scale, low, high) a group, that of all its elements.
 
         Examples:
+            >>> from scalejax import Group, Scaling
             >>> groups, columns = [Group("a", 2), Group("b")], [(0.0, 1.0, -5.0, 5.0)] * 2
             >>> Scaling.from_groups(groups, columns).flat_names
             ['a_0', 'a_1', 'b']
@@ -134,28 +143,14 @@ class Scaling(AbstractCoordinates):
 
     # --- the map ---
 
-    @property
-    def base(self) -> Scaling:
-        """Itself."""
-        return self
-
-    def to_base_and_log_det(
-        self, z: Float[ArrayLike, "*batch P"]
-    ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
-        """z itself, and 0."""
-        z = self._checked_axis(z, "to_base_and_log_det")
-        return z, jnp.zeros(z.shape[:-1], z.dtype)
-
-    def from_base(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
-        """z itself."""
-        return self._checked_axis(z, "from_base")
-
     def to_original_and_log_det(
         self, z: Float[ArrayLike, "*batch P"]
     ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
         """θ(z), strictly inside the bounds for every z but NaN, and log |det ∂θ/∂z|.
 
         Examples:
+            >>> import jax.numpy as jnp
+            >>> from scalejax import Scaling
             >>> scaling = Scaling(0.0, [1.0, 2.0], low=-jnp.inf, high=jnp.inf)
             >>> theta, log_det = scaling.to_original_and_log_det(jnp.ones((3, 2)))
             >>> theta.shape, log_det.shape
@@ -171,21 +166,23 @@ class Scaling(AbstractCoordinates):
         |center − bound|); one strictly inside is taken as it is. A pinned parameter has z = 0.
 
         Examples:
+            >>> import jax.numpy as jnp
+            >>> from scalejax import Scaling
             >>> scaling = Scaling(0.5, 0.25, low=0.0, high=1.0)
             >>> print(scaling.to_normalized(scaling.to_original(jnp.array([-2.0]))))
             [-2.]
         """
         theta = self._checked_axis(theta, "to_normalized")
-        return bounds.inverse(theta, self.center, self.scale, self.low, self.high, kinds=self.kinds)
+        arrays = (self.center, self.scale, self.low, self.high)
+        return bounds.inverse(theta, *arrays, kinds=self.kinds, chosen=self._chosen)
 
     def forward_and_log_derivative(
         self, z: Float[ArrayLike, "*batch P"]
     ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch P"]]:
         """θ(z) and log ∂θ/∂z by element: what the methods above are made of."""
         z = self._checked_axis(z, "to_original and log_det")
-        return bounds.forward_and_log_det(
-            z, self.center, self.scale, self.low, self.high, kinds=self.kinds
-        )
+        arrays = (self.center, self.scale, self.low, self.high)
+        return bounds.forward_and_log_det(z, *arrays, kinds=self.kinds, chosen=self._chosen)
 
     def checked(self) -> Scaling:
         """This Scaling, with its values checked as at construction; for what was traced or changed.
@@ -196,6 +193,9 @@ class Scaling(AbstractCoordinates):
         **Raises** `ValueError`; under `jit`, at run time, whatever `equinox.error_if` does.
 
         Examples:
+            >>> import jax
+            >>> import jax.numpy as jnp
+            >>> from scalejax import Scaling
             >>> @jax.jit
             ... def start(scale):
             ...     return Scaling(0.0, scale, -1.0, 1.0).checked().to_original(jnp.zeros(1))
@@ -204,11 +204,10 @@ class Scaling(AbstractCoordinates):
         """
         arrays = (self.center, self.scale, self.low, self.high)
         if not any(isinstance(a, Tracer) for a in arrays):
-            values = (np.asarray(a, np.float64) for a in arrays)
-            _check_values(self.groups, self.center.dtype, *values)
+            self._check_values(*(np.asarray(a, np.float64) for a in arrays))
             return self
         messages, bad = [], []
-        for text, _, good in _conditions(self.center.dtype, *arrays, xp=jnp):
+        for text, _, good in self._conditions(*arrays, xp=jnp):
             for group, part in self._slices():
                 messages.append(f"in {group.name!r}: {text}")
                 bad.append(~good[part].all())
@@ -220,6 +219,7 @@ class Scaling(AbstractCoordinates):
         """The Scaling of one group.
 
         Examples:
+            >>> from scalejax import Scaling
             >>> Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})["a"].flat_names
             ['a_0', 'a_1', 'a_2']
         """
@@ -229,11 +229,60 @@ class Scaling(AbstractCoordinates):
                 return Scaling(*arrays, groups=(group,), kinds=self.kinds)
         raise KeyError(f"no group {name!r} in this Scaling, which has {', '.join(self.names)}")
 
+    # --- kinds and conditions ---
 
-def _ordered(kinds: Iterable[str]) -> tuple[str, ...]:
-    if unknown := set(kinds) - set(bounds.KINDS):
-        raise ValueError(f"kinds: expected some of {', '.join(bounds.KINDS)}; got {unknown}")
-    return tuple(kind for kind in bounds.KINDS if kind in set(kinds))
+    @property
+    def _chosen(self) -> bounds.Chosen:
+        """The places whose kind their group says, neighbours of one kind together."""
+        found: list[tuple[bounds.Kind, int, int]] = []
+        for group, part in self._slices():
+            if group.kind is None:
+                continue
+            if found and found[-1][0] is group.kind and found[-1][2] == part.start:
+                found[-1] = (group.kind, found[-1][1], part.stop)
+            else:
+                found.append((group.kind, part.start, part.stop))
+        return tuple(found)
+
+    def _kinds_found(self, low: np.ndarray, high: np.ndarray) -> tuple[bounds.Kind, ...]:
+        candidates = {*bounds.BY_BOUNDS, *(kind for kind, _, _ in self._chosen)}
+        masks = bounds.kind_masks(low, high, kinds=candidates, chosen=self._chosen)
+        return tuple(kind for kind, mask in masks.items() if mask.any())
+
+    def _conditions(self, center, scale, low, high, *, xp) -> list[bounds.Condition]:
+        """What must hold of every element; in order."""
+        arrays = (center, scale, low, high)
+        found = list(bounds.of_every_kind(*arrays, dtype=self.center.dtype, xp=xp))
+        kinds = _ordered({*bounds.BY_BOUNDS, *(kind for kind, _, _ in self._chosen)})
+        masks = bounds.kind_masks(low, high, kinds=kinds, chosen=self._chosen)
+        for kind in kinds:
+            for text, about, good in kind.conditions(*arrays, dtype=self.center.dtype, xp=xp):
+                found.append(bounds.Condition(text, about, good | ~masks[kind]))
+        if hasattr(self, "kinds"):
+            known = masks[kinds[0]] & False
+            for kind in self.kinds:
+                known = known | masks.get(kind, False)
+            text = f"its kind of bounds must be one of {', '.join(k.name for k in self.kinds)}"
+            found.append(bounds.Condition(text, ("low", "high"), known))
+        return found
+
+    def _check_values(self, center, scale, low, high) -> None:
+        """Raise for the first value that is not sound; all in float64, before rounding."""
+        values = {"center": center, "scale": scale, "low": low, "high": high}
+        with np.errstate(all="ignore"):
+            conditions = self._conditions(**values, xp=np)
+        for text, about, good in conditions:
+            if not good.all():
+                i = int(np.argmin(good))
+                shown = ", ".join(f"{key} = {values[key][i]:.9g}" for key in about)
+                raise ValueError(f"parameter {self.flat_names[i]!r}: {text}; got {shown}")
+
+
+def _ordered(kinds: Iterable[bounds.Kind]) -> tuple[bounds.Kind, ...]:
+    """In the order of the table, those of one's own last."""
+    known = tuple(bounds.KINDS.values())
+    own = sorted((kind for kind in kinds if kind not in known), key=lambda kind: kind.name)
+    return (*(kind for kind in known if kind in kinds), *own)
 
 
 def _common_size(given: Mapping[str, Any]) -> int | None:
@@ -275,82 +324,3 @@ def _as_groups(groups, size: int | None) -> tuple[Group, ...]:
     if size not in (None, total):
         raise ValueError(f"groups: sizes add up to {total}, but there are {size} parameters")
     return result
-
-
-def _size(name: str, dim: str | None, sizes: Mapping[str, int]) -> int | None:
-    if dim is None:
-        return None
-    if dim not in sizes:
-        raise ValueError(
-            f"parameter {name!r} is a vector along {dim!r}: say how long, as sizes={{{dim!r}: 23}}"
-        )
-    return int(sizes[dim])
-
-
-def _conditions(dtype, center, scale, low, high, *, xp) -> list[tuple[str, tuple[str, ...], Any]]:
-    """What must hold of every element, in words, of which arrays, and where it does; in order."""
-    info = jnp.finfo(dtype)
-    low_, high_, center_ = (a.astype(dtype) for a in (low, high, center))
-    masks = bounds.kind_masks(low, high)
-    # A step is at least the smallest normal number: what lies below that is flushed to zero.
-    fifth = low_
-    for _ in range(5):
-        fifth = xp.maximum(xp.nextafter(fifth, xp.asarray(np.inf, dtype)), fifth + info.tiny)
-    width = high_ - low_
-    # Distances to a bound keep their precision down to eps times the range.
-    wide = (fifth <= high_) & (width >= info.tiny / info.eps) & (width <= info.max)
-    # In these units the map is worked out; beyond these sizes its numbers would overflow.
-    reach = xp.where(masks["lower"], center_ - low_, xp.where(masks["upper"], high_ - center_, 1))
-    unit = xp.where(masks["interval"], width, reach)
-    away = xp.where(masks["interval"], xp.abs(center_ - low_) / unit, 0)
-    ratio = xp.where(masks["pinned"] | masks["unbounded"], 1, scale.astype(dtype) / unit)
-    name = np.dtype(dtype).name
-    return [
-        ("low must be a number below inf", ("low",), ~xp.isnan(low) & (low < np.inf)),
-        ("high must be a number above -inf", ("high",), ~xp.isnan(high) & (high > -np.inf)),
-        ("low must not exceed high", ("low", "high"), low <= high),
-        ("center must be finite", ("center",), xp.abs(center) <= info.max),
-        (
-            "scale must be positive and finite",
-            ("scale",),
-            (scale >= info.tiny) & (scale <= info.max),
-        ),
-        (
-            "center must be above the only bound",
-            ("center", "low"),
-            ~masks["lower"] | (center_ > low_),
-        ),
-        (
-            "center must be below the only bound",
-            ("center", "high"),
-            ~masks["upper"] | (center_ < high_),
-        ),
-        (
-            f"the range must span at least four {name} numbers and be finite",
-            ("low", "high"),
-            ~masks["interval"] | wide,
-        ),
-        (
-            "center must lie within 2^20 ranges of the bounds",
-            ("center", "low", "high"),
-            away <= 2.0**20,
-        ),
-        (
-            "scale must be within a factor 2^100 of the range (|center − bound| for one bound)",
-            ("scale", "center", "low", "high"),
-            (ratio >= 2.0**-100) & (ratio <= 2.0**100),
-        ),
-    ]
-
-
-def _check_values(groups, dtype, center, scale, low, high):
-    """Raise for the first value that is not sound; all as declared, in float64, before rounding."""
-    values = {"center": center, "scale": scale, "low": low, "high": high}
-    with np.errstate(all="ignore"):
-        conditions = _conditions(dtype, **values, xp=np)
-    for text, about, good in conditions:
-        if not good.all():
-            i = int(np.argmin(good))
-            name = [name for group in groups for name in group.flat_names][i]
-            shown = ", ".join(f"{key} = {values[key][i]:.9g}" for key in about)
-            raise ValueError(f"parameter {name!r}: {text}; got {shown}")

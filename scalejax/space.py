@@ -1,7 +1,6 @@
 """Parameter and ParameterSpace: bounds, declared priors, units and dimensions, in physical units.
 
-Plain data with its checks, and the reading of a configuration file. It knows no arrays of JAX, no
-Scaling and no sampler.
+Plain data with its checks. It knows no arrays of JAX, no Scaling, no file and no sampler.
 """
 
 from __future__ import annotations
@@ -9,26 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from os import PathLike
-from typing import Any
 
-FAMILIES = ("TruncatedNormal", "Normal", "Uniform", "LogNormal", "BetaScaled")
-
-
-@dataclass(frozen=True)
-class Prior:
-    """A declared prior: a family with its numbers, restricted to (low, high).
-
-    `mu` and `sigma` are those of the normal distribution before it is cut (TruncatedNormal,
-    Normal), of log θ (LogNormal), or mean and standard deviation (BetaScaled, a beta distribution
-    stretched over (low, high)). A Uniform needs neither.
-    """
-
-    family: str
-    mu: float | None
-    sigma: float | None
-    low: float
-    high: float
+from scalejax.bounds import Kind, as_kind
+from scalejax.families import FAMILIES, Distribution, Prior, problems, support
+from scalejax.groups import Group
 
 
 @dataclass(frozen=True)
@@ -36,26 +19,33 @@ class Parameter:
     """What is stated of one parameter, or of each element of one along `dim`.
 
     `low` and `high` are hard bounds, either of which may be infinite; equal ones pin the value.
-    `mu`, `sigma` and `family` declare the prior (see `Prior`); without `mu` and `sigma` there is
-    none, but for a Uniform. The prior is the family restricted to the bounds, or to the part of
-    them between `prior_low` and `prior_high`. `unit` is for people. `initial` is where to start: a
-    number, or one for each element along `dim`.
+    `mu`, `sigma` and `family` declare the prior (see `Prior`); without the numbers that its family
+    needs there is none. The prior is the family restricted to the bounds, or to the part of them
+    between `prior_low` and `prior_high`. `unit` is for people. `initial` is where to start: a
+    number, or one for each element along `dim`. `kind` is the kind of the bounds, where they alone
+    do not say it: a name such as `log_interval`, or a `bounds.Kind`. It chooses coordinates and
+    leaves the prior as it is.
 
     Examples:
+        >>> from scalejax import Parameter
         >>> Parameter(100.0, 1e5, mu=1000.0, sigma=1000.0, unit="Å²/s").prior.family
         'TruncatedNormal'
+        >>> rate = Parameter(1e-6, 1e3, family="LogUniform", kind="log_interval")
+        >>> from scipy import stats
+        >>> heavy = Parameter(-100, 100, family=stats.t(3))
     """
 
     low: float
     high: float
     mu: float | None = None
     sigma: float | None = None
-    family: str = "TruncatedNormal"
+    family: str | Distribution = "TruncatedNormal"
     dim: str | None = None
     unit: str = ""
     initial: float | tuple[float, ...] | None = None
     prior_low: float | None = None
     prior_high: float | None = None
+    kind: str | Kind | None = None
 
     @property
     def pinned(self) -> bool:
@@ -65,23 +55,34 @@ class Parameter:
     @property
     def prior(self) -> Prior | None:
         """The declared prior on its support, or None."""
-        if self.pinned or (self.mu is None and self.family != "Uniform"):
+        if self.pinned or not self._declared:
             return None
-        low = self.low if self.prior_low is None else max(self.low, self.prior_low)
-        high = self.high if self.prior_high is None else min(self.high, self.prior_high)
-        if self.family == "LogNormal":
-            low = max(low, 0.0)
+        low, high = support(self.family)
+        low, high = max(self.low, low), min(self.high, high)
+        low = low if self.prior_low is None else max(low, self.prior_low)
+        high = high if self.prior_high is None else min(high, self.prior_high)
         return Prior(self.family, self.mu, self.sigma, low, high)
+
+    @property
+    def _declared(self) -> bool:
+        if not isinstance(self.family, str):
+            return True
+        needs = FAMILIES[self.family].needs
+        return all(getattr(self, name) is not None for name in needs)
 
 
 class ParameterSpace(Mapping[str, Parameter]):
     """An ordered, immutable mapping from names to `Parameter`s.
 
+    A space with vectors says how long they are by `sized`, once, before coordinates or priors are
+    made of it.
+
     **Raises** `ValueError`, naming the parameter and the value, for bounds out of order or NaN, a
-    family that is none of `FAMILIES`, mu without sigma, sigma ≤ 0, and a prior that its bounds
-    make impossible.
+    family that is none of `FAMILIES` and no `Distribution`, mu or sigma missing or not wanted,
+    sigma ≤ 0, and a prior that its bounds make impossible.
 
     Examples:
+        >>> from scalejax import Parameter, ParameterSpace
         >>> space = ParameterSpace(D0=Parameter(100, 1e5), alpha=Parameter(-2, 2))
         >>> list(space), space.get_bounds("alpha")
         (['D0', 'alpha'], (-2.0, 2.0))
@@ -94,6 +95,7 @@ class ParameterSpace(Mapping[str, Parameter]):
         }
         if not self._parameters:
             raise ValueError("a ParameterSpace needs at least one parameter")
+        self._sizes = dict(mapping.sizes) if isinstance(mapping, ParameterSpace) else {}
 
     def __getitem__(self, name: str) -> Parameter:
         if name not in self._parameters:
@@ -108,7 +110,62 @@ class ParameterSpace(Mapping[str, Parameter]):
 
     def __repr__(self) -> str:
         lines = (f"    {name}={parameter!r},\n" for name, parameter in self.items())
-        return f"ParameterSpace(\n{''.join(lines)})"
+        sizes = ", ".join(f"{dim}={size}" for dim, size in self._sizes.items())
+        return f"ParameterSpace(\n{''.join(lines)})" + (f".sized({sizes})" if sizes else "")
+
+    def sized(self, **sizes: int) -> ParameterSpace:
+        """This space, with the length of each named dimension.
+
+        **Raises** `ValueError` for a dimension that no parameter has, and a size below 1.
+
+        Examples:
+            >>> from scalejax import Parameter, ParameterSpace
+            >>> space = ParameterSpace(contrast=Parameter(0, 1, dim="phi")).sized(phi=23)
+            >>> space.sizes, space.groups[0].shape
+            ({'phi': 23}, (23,))
+        """
+        dims = {p.dim for p in self.values() if p.dim is not None}
+        for dim, size in sizes.items():
+            if dim not in dims:
+                known = ", ".join(sorted(dims)) or "(none)"
+                raise ValueError(f"sized: {dim!r} is none of the dimensions {known}")
+            if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
+                raise ValueError(f"sized: {dim} must be a whole number from 1 on; got {size!r}")
+        result = ParameterSpace(self)
+        result._sizes |= {dim: int(size) for dim, size in sizes.items()}
+        for name, p in result.items():
+            expected = result._sizes.get(p.dim or "")
+            if isinstance(p.initial, tuple) and expected not in (None, len(p.initial)):
+                raise ValueError(
+                    f"parameter {name!r}: initial has {len(p.initial)} values, where "
+                    f"{p.dim} = {expected}"
+                )
+        return result
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The lengths that `sized` has set, by dimension."""
+        return dict(self._sizes)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """A group for each parameter, in order.
+
+        **Raises** `ValueError` for a dimension without a size.
+        """
+        return tuple(
+            Group(name, self._size(name), p.dim, None if p.kind is None else as_kind(p.kind))
+            for name, p in self.items()
+        )
+
+    def _size(self, name: str) -> int | None:
+        dim = self[name].dim
+        if dim is not None and dim not in self._sizes:
+            raise ValueError(
+                f"parameter {name!r} is a vector along {dim!r}: say how long, as "
+                f"space.sized({dim}=23)"
+            )
+        return None if dim is None else self._sizes[dim]
 
     def get_bounds(self, name: str) -> tuple[float, float]:
         """(low, high), in physical units. **Raises** `KeyError` for a name that is not there."""
@@ -131,34 +188,6 @@ class ParameterSpace(Mapping[str, Parameter]):
     def initial(self) -> dict[str, float | tuple[float, ...]]:
         """The initial values of those parameters that have one."""
         return {name: p.initial for name, p in self.items() if p.initial is not None}
-
-    @classmethod
-    def from_config(cls, source: str | PathLike[str] | Mapping[str, Any]) -> ParameterSpace:
-        """Read homodyne's configuration schema, from a YAML (or JSON) file or a mapping.
-
-        It reads `parameter_space` (bounds and priors) and `initial_parameters` (values,
-        per_angle_scaling, active_parameters, fixed_parameters) and nothing else. `contrast` and
-        `offset` are vectors along `phi`. A prior from the section `priors` stands in for the one
-        in `bounds`; its min_val and max_val restrict the prior, not the bounds. A parameter that
-        is fixed, or not active, is pinned.
-
-        **Raises** `ValueError` for an entry that cannot be honoured, naming it; `OSError` for a
-        file that cannot be read; `ImportError` for a file where PyYAML (in the extra `cli`) is
-        not installed.
-
-        Examples:
-            >>> space = ParameterSpace.from_config({
-            ...     "parameter_space": {"bounds": [
-            ...         {"name": "D0", "min": 100, "max": 1e5, "prior_mu": 1e3, "prior_sigma": 1e3},
-            ...         {"name": "alpha", "min": -2, "max": 2}]},
-            ...     "initial_parameters": {"fixed_parameters": {"alpha": -1.2}}})
-            >>> space["alpha"].pinned, space.get_bounds("alpha")
-            (True, (-1.2, -1.2))
-        """
-        from scalejax._config import load_config, read_parameters
-
-        config = source if isinstance(source, Mapping) else load_config(source)
-        return cls(read_parameters(config))
 
 
 def _checked(name: str, parameter: Parameter) -> Parameter:
@@ -199,49 +228,42 @@ def _checked(name: str, parameter: Parameter) -> Parameter:
 
 def _check_prior(name: str, p: Parameter) -> None:
     mu, sigma = p.mu, p.sigma
-    _require(
-        name, p.family in FAMILIES, f"family must be one of {', '.join(FAMILIES)}", repr(p.family)
-    )
-    _require(
-        name,
-        (mu is None) == (sigma is None),
-        "a prior needs both mu and sigma",
-        f"mu = {mu}, sigma = {sigma}",
-    )
-    if mu is not None and sigma is not None:
-        _require(name, math.isfinite(mu), "mu must be finite", f"mu = {mu}")
+    if p.kind is not None:
+        try:
+            as_kind(p.kind)
+        except ValueError as error:
+            raise ValueError(f"parameter {name!r}: {error}") from None
+    if isinstance(p.family, str):
+        known = p.family in FAMILIES
+        _require(name, known, f"family must be one of {', '.join(FAMILIES)}", repr(p.family))
+        needs = FAMILIES[p.family].needs
+        given = tuple(n for n, value in (("mu", mu), ("sigma", sigma)) if value is not None)
+        wanted = " and ".join(needs) or "neither mu nor sigma"
+        both = "both " if len(needs) == 2 else ""
         _require(
-            name, 0 < sigma < math.inf, "sigma must be positive and finite", f"sigma = {sigma}"
+            name,
+            given in ((), needs),
+            f"a {p.family} prior needs {both}{wanted}",
+            f"mu = {mu}, sigma = {sigma}",
         )
+    else:
+        own = isinstance(p.family, Distribution)
+        words = "family must be a name, or an object with logpdf and ppf"
+        _require(name, own, words, repr(p.family))
+        none = mu is None and sigma is None
+        words = "a family of one's own has its numbers itself"
+        _require(name, none, words, f"mu = {mu}, sigma = {sigma}")
+    if mu is not None:
+        _require(name, math.isfinite(mu), "mu must be finite", f"mu = {mu}")
+    if sigma is not None:
+        positive = 0 < sigma < math.inf
+        _require(name, positive, "sigma must be positive and finite", f"sigma = {sigma}")
     if (prior := p.prior) is None:
         return
-    low, high = prior.low, prior.high
-    where = f"({low}, {high})"
-    _require(name, low < high, "the prior must have room within the bounds", where)
-    if p.family in ("Uniform", "BetaScaled"):
-        finite = math.isfinite(high - low)
-        _require(name, finite, f"a {p.family} prior needs finite bounds", where)
-    if mu is None or sigma is None:
-        return
-    if "Normal" in p.family:
-        of_log = p.family == "LogNormal"
-        ends = [math.log(x) if x > 0 else -math.inf for x in (low, high)] if of_log else [low, high]
-        away = max(ends[0] - mu, mu - ends[1]) / sigma
-        _require(
-            name,
-            away <= 1e6,
-            "the bounds must not lie more than 10^6 sigma from mu",
-            f"mu = {mu}, sigma = {sigma} with bounds {where}",
-        )
-    if p.family == "BetaScaled":
-        inside = low < mu < high
-        _require(name, inside, f"a BetaScaled prior needs mu inside {where}", f"mu = {mu}")
-        _require(
-            name,
-            sigma**2 < (mu - low) * (high - mu),
-            f"no beta distribution on {where} with mean {mu} is so wide",
-            f"sigma = {sigma}",
-        )
+    where = f"({prior.low}, {prior.high})"
+    _require(name, prior.low < prior.high, "the prior must have room within the bounds", where)
+    for expected, got in problems(prior):
+        _require(name, False, expected, got)
 
 
 def _require(name: str, condition: bool, expected: str, got: str) -> None:

@@ -1,5 +1,5 @@
-"""Whitened coordinates: a linear map on top of a Scaling, for posteriors whose parameters are bound
-up with each other.
+"""Whitened coordinates: a linear map on top of others, for posteriors whose parameters are bound up
+with each other.
 
 They are coordinates and nothing else: what a prior is, and how they were found, this module does
 not know (`calibrate` finds them).
@@ -7,35 +7,20 @@ not know (`calibrate` finds them).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.scipy.linalg import solve_triangular
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Num
 
-from scalejax.coordinates import AbstractCoordinates, Group
-from scalejax.scaling import Scaling
-
-
-class _OnScaling(AbstractCoordinates):
-    scaling: eqx.AbstractVar[Scaling]
-
-    @property
-    def groups(self) -> tuple[Group, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Those of the Scaling."""
-        return self.scaling.groups
-
-    @property
-    def base(self) -> Scaling:
-        """The Scaling beneath."""
-        return self.scaling
+from scalejax.coordinates import AbstractCoordinates, AbstractLayer, Spread
 
 
-class Whitened(_OnScaling):
+class Whitened(AbstractLayer):
     """w ↦ z = loc + factor·w ↦ θ, with a lower-triangular factor: a dense whitening.
 
     Where loc is the mode of a posterior in z and factor·factorᵀ its covariance there, w is close to
@@ -45,6 +30,8 @@ class Whitened(_OnScaling):
     is not lower-triangular, and a diagonal that is not positive.
 
     Examples:
+        >>> import jax.numpy as jnp
+        >>> from scalejax import Scaling, Whitened
         >>> scaling = Scaling(0.0, 1.0, low=-5.0, high=5.0, groups={"a": None, "b": None})
         >>> coordinates = Whitened(scaling, [0.5, 0.0], [[0.1, 0.0], [0.3, 0.2]])
         >>> theta = coordinates.to_original(jnp.array([1.0, -1.0]))
@@ -52,25 +39,25 @@ class Whitened(_OnScaling):
         [ 1. -1.]
     """
 
-    scaling: Scaling
+    base: AbstractCoordinates
     loc: Float[Array, " P"]
     factor: Float[Array, "P P"]
 
     def __init__(
         self,
-        scaling: Scaling,
-        loc: Float[ArrayLike, " P"],
-        factor: Float[ArrayLike, "P P"],
+        base: AbstractCoordinates,
+        loc: Spread,
+        factor: Num[ArrayLike, "P P"] | Sequence[Sequence[float]],
     ):
-        size = len(scaling)
-        self.scaling = scaling
-        self.loc = _array("loc", loc, (size,), scaling)
-        self.factor = _array("factor", factor, (size, size), scaling)
+        size = base.size
+        self.base = base
+        self.loc = _array("loc", loc, (size,), base)
+        self.factor = _array("factor", factor, (size, size), base)
         if not isinstance(self.factor, Tracer):
             values = np.asarray(self.factor)
             if np.triu(values, 1).any():
                 raise ValueError("factor: expected a lower-triangular matrix")
-            _check_positive("the diagonal of factor", np.diag(values), scaling.flat_names)
+            _check_positive("the diagonal of factor", np.diag(values), base.flat_names)
 
     def to_base_and_log_det(
         self, z: Float[ArrayLike, "*batch P"]
@@ -85,11 +72,11 @@ class Whitened(_OnScaling):
     def from_base(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
         """factor⁻¹·(z − loc)."""
         rest = self._checked_axis(z, "from_base") - self.loc
-        columns = rest.reshape(-1, len(self)).T
+        columns = rest.reshape(-1, self.size).T
         return solve_triangular(self.factor, columns, lower=True).T.reshape(rest.shape)
 
 
-class WhitenedLowRank(_OnScaling):
+class WhitenedLowRank(AbstractLayer):
     """w ↦ z = loc + scale·(w + U·((stretch − 1)·Uᵀw)) ↦ θ: a diagonal and a few directions.
 
     For more parameters than a dense factor can hold. `directions` is U, of shape (P, k), with
@@ -99,13 +86,15 @@ class WhitenedLowRank(_OnScaling):
     stretch that is not positive, and directions that are not orthonormal.
 
     Examples:
+        >>> import jax.numpy as jnp
+        >>> from scalejax import Scaling, WhitenedLowRank
         >>> scaling = Scaling(0.0, 1.0, low=-5.0, high=[5.0, 5.0, 5.0])
         >>> coordinates = WhitenedLowRank(scaling, 0.0, [0.1, 0.2, 0.3])
         >>> print(coordinates.to_base_and_log_det(jnp.ones(3))[0])
         [0.1 0.2 0.3]
     """
 
-    scaling: Scaling
+    base: AbstractCoordinates
     loc: Float[Array, " P"]
     scale: Float[Array, " P"]
     directions: Float[Array, "P k"]
@@ -113,23 +102,23 @@ class WhitenedLowRank(_OnScaling):
 
     def __init__(
         self,
-        scaling: Scaling,
-        loc: Float[ArrayLike, " P"],
-        scale: Float[ArrayLike, " P"],
-        directions: Float[ArrayLike, "P k"] | None = None,
-        stretch: Float[ArrayLike, " k"] | None = None,
+        base: AbstractCoordinates,
+        loc: Spread,
+        scale: Spread,
+        directions: Num[ArrayLike, "P k"] | None = None,
+        stretch: Num[ArrayLike, " k"] | Sequence[float] | None = None,
     ):
-        size = len(scaling)
-        self.scaling = scaling
-        self.loc = _array("loc", loc, (size,), scaling)
-        self.scale = _array("scale", scale, (size,), scaling)
+        size = base.size
+        self.base = base
+        self.loc = _array("loc", loc, (size,), base)
+        self.scale = _array("scale", scale, (size,), base)
         columns = jnp.zeros((size, 0)) if directions is None else jnp.asarray(directions)
         rank = columns.shape[-1]
-        self.directions = _array("directions", columns, (size, rank), scaling)
-        self.stretch = _array("stretch", 1.0 if stretch is None else stretch, (rank,), scaling)
+        self.directions = _array("directions", columns, (size, rank), base)
+        self.stretch = _array("stretch", 1.0 if stretch is None else stretch, (rank,), base)
         arrays = (self.scale, self.stretch, self.directions)
         if not any(isinstance(array, Tracer) for array in arrays):
-            _check_positive("scale", np.asarray(self.scale), scaling.flat_names)
+            _check_positive("scale", np.asarray(self.scale), base.flat_names)
             _check_positive("stretch", np.asarray(self.stretch), range(rank))
             gram = np.asarray(self.directions).T @ np.asarray(self.directions)
             if not np.allclose(gram, np.eye(rank), atol=1e-3):
@@ -138,7 +127,7 @@ class WhitenedLowRank(_OnScaling):
     def to_base_and_log_det(
         self, z: Float[ArrayLike, "*batch P"]
     ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
-        """z of the Scaling, and log |det| = Σ log scale + Σ log stretch."""
+        """z of the base, and log |det| = Σ log scale + Σ log stretch."""
         w = self._checked_axis(z, "to_base_and_log_det")
         log_det = jnp.log(self.scale).sum() + jnp.log(self.stretch).sum()
         stretched = self._stretched(w, self.stretch - 1)
@@ -155,8 +144,8 @@ class WhitenedLowRank(_OnScaling):
         return w + jnp.matmul(by * along, self.directions.T, precision=highest)
 
 
-def _array(name: str, value: Any, shape: tuple[int, ...], scaling: Scaling) -> Array:
-    array = jnp.asarray(value, scaling.center.dtype)
+def _array(name: str, value: Any, shape: tuple[int, ...], base: AbstractCoordinates) -> Array:
+    array = jnp.asarray(value, base.low.dtype)
     if array.ndim == 0:
         array = jnp.broadcast_to(array, shape)
     if array.shape != shape:

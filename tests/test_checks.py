@@ -35,7 +35,7 @@ def test_every_case_passes(dtype):
     scaling = Scaling(*(c.astype(dtype) for c in cases.COLUMNS))
     assert_scaling(scaling, platform="cpu")
     assert_round_trip(scaling)
-    assert_round_trip(scaling, np.zeros(len(scaling)))
+    assert_round_trip(scaling, np.zeros(scaling.size))
 
 
 @pytest.mark.parametrize(("values", "message"), BAD)
@@ -51,7 +51,7 @@ def test_checked_under_jit(values, message):
     @eqx.filter_jit
     def value(scaling, check):
         scaling = scaling.checked() if check else scaling
-        return scaling.to_original(jnp.zeros(len(scaling)))
+        return scaling.to_original(jnp.zeros(scaling.size))
 
     good, bad = mixed(np.float32), changed(mixed(np.float32), **values)
     np.testing.assert_array_equal(value(good, True), value(good, False))

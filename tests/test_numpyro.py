@@ -16,12 +16,13 @@ from scipy import stats
 from scalejax import Parameter, ParameterSpace, Scaling, Whitened
 from scalejax.numpyro import (
     declared_prior,
-    init_to_initial_z,
     init_to_original,
     log_density,
+    normal_prior,
     sample_scaled,
-    sample_scaled_parameter,
 )
+from scalejax.rules import matched
+from scalejax.xpcs.homodyne import homodyne
 
 SCALING = Scaling(
     center=[0.3, 0.3, 0.3, 1000.0, 0.01, -1.2],
@@ -37,7 +38,7 @@ def sites(model, *args, **kwargs):
 
 
 def test_sites():
-    found = sites(sample_scaled, "theta", SCALING)
+    found = sites(sample_scaled, "theta", SCALING, prior=normal_prior())
     assert {name: (s["type"], s["value"].shape) for name, s in found.items()} == {
         "theta_z": ("sample", (6,)),
         "contrast": ("deterministic", (3,)),
@@ -55,7 +56,7 @@ def test_density_is_that_of_the_normal_prior(prior_scale):
     z = jnp.array([0.5, -1.0, 2.0, 0.1, -0.3, 1.5])
 
     def model():
-        sample_scaled("theta", SCALING, prior_scale=prior_scale)
+        sample_scaled("theta", SCALING, prior=normal_prior(prior_scale))
 
     got, _ = numpyro_log_density(model, (), {}, {"theta_z": z})
     want = dist.Normal(0, prior_scale).log_prob(z).sum()
@@ -67,22 +68,25 @@ DECLARED = ParameterSpace(
     D0=Parameter(100, 1e5, mu=1000, sigma=1000),
     sigma=Parameter(0, jnp.inf, mu=-4.6, sigma=1, family="LogNormal"),
     alpha=Parameter(-1.2, -1.2),
-)
-SIZES = {"phi": 3}
-RULES = ("matched", "homodyne")
+).sized(phi=3)
+RULES = (matched, homodyne)
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_density_is_that_of_a_prior_pulled_back(rule, float64):
     """The density of θ and the log-determinant; a normal one for z of what is pinned."""
-    scaling, prior = Scaling.from_space(DECLARED, SIZES, rule), declared_prior(DECLARED, SIZES)
+    scaling, prior = Scaling.from_space(DECLARED, rule=rule), declared_prior(DECLARED)
     z = jnp.array([0.5, -1.0, 2.0, 0.1, -0.3, 1.5])
 
     def model(shards=1):
         sample_scaled("theta", scaling, prior=prior, shards=shards)
 
     got, found = numpyro_log_density(model, (), {}, {"theta_z": z})
-    want = scaling.pullback(prior.log_prob)(z) + stats.norm.logpdf(1.5)
+    want = scaling.pullback(prior.log_prob)(z)
+    at = scaling.unpack(scaling.to_original(z))
+    sums = prior.log_prob(scaling.to_original(z)) + scaling.log_det(z)
+    np.testing.assert_allclose(want, sums + stats.norm.logpdf(1.5), rtol=1e-12)
+    assert at["alpha"] == -1.2
     np.testing.assert_allclose(got, want, rtol=1e-12)
     np.testing.assert_array_equal(found["D0"]["value"], scaling.to_original(z)[3])
     tempered, _ = numpyro_log_density(model, (4,), {}, {"theta_z": z})
@@ -92,7 +96,7 @@ def test_density_is_that_of_a_prior_pulled_back(rule, float64):
 @pytest.mark.parametrize("rule", RULES)
 def test_draws_without_data_follow_the_declared_marginals(rule, dtype):
     """Kolmogorov–Smirnov on 3000 draws of each parameter, together at the level 10⁻³."""
-    scaling, prior = Scaling.from_space(DECLARED, SIZES, rule), declared_prior(DECLARED, SIZES)
+    scaling, prior = Scaling.from_space(DECLARED, rule=rule), declared_prior(DECLARED)
 
     def model():
         sample_scaled("theta", scaling, prior=prior)
@@ -113,13 +117,16 @@ def test_shards_of_the_normal_prior_are_its_scale():
     z = jnp.linspace(-1, 1, 6)
     values = [
         numpyro_log_density(sample_scaled, ("theta", SCALING), given, {"theta_z": z})[0]
-        for given in ({"shards": 4}, {"prior_scale": 2.0})
+        for given in (
+            {"prior": normal_prior(), "shards": 4},
+            {"prior": normal_prior(2.0)},
+        )
     ]
     assert values[0] == values[1]
 
 
 def test_shards_may_be_traced():
-    prior = declared_prior(DECLARED, SIZES)
+    prior = declared_prior(DECLARED)
 
     @jax.jit
     def density(shards, prior, scaling):
@@ -146,26 +153,22 @@ def test_any_distribution_of_theta_can_be_the_prior(float64):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"shards": 0}, "shards must be at least 1; got 0"),
-        ({"shards": np.nan}, "shards must be at least 1; got nan"),
-        ({"shards": 4, "prior_scale": 2.0}, "give shards or prior_scale"),
-        ({"prior_scale": -1.0}, "prior_scale must be positive; got -1.0"),
-        (
-            {"prior": declared_prior(DECLARED, SIZES), "prior_scale": 2.0},
-            "goes with no other prior",
-        ),
+        ({"prior": normal_prior(), "shards": 0}, "shards must be at least 1; got 0"),
+        ({"prior": normal_prior(), "shards": np.nan}, "shards must be at least 1; got nan"),
+        ({"prior": None}, r"expected a distribution of θ, .* or normal_prior\(scale\); got None"),
+        ({"prior": "normal"}, r"expected a distribution of θ, .*; got 'normal'"),
         (
             {"prior": dist.Normal(0, 1).expand([6])},
             r"event shape \(6,\), .* got batch shape \(6,\) and event shape \(\)",
         ),
         (
-            {"prior": declared_prior(DECLARED, {"phi": 4})},
+            {"prior": declared_prior(DECLARED.sized(phi=4))},
             r"got batch shape \(\) and event shape \(7,\)",
         ),
         (
             {
                 "prior": declared_prior(
-                    ParameterSpace({**DECLARED, "D0": Parameter(10, 1e3)}), SIZES
+                    ParameterSpace({**DECLARED, "D0": Parameter(10, 1e3)}).sized(phi=3)
                 )
             },
             r"prior of 'D0': expected .* within .* \[100.0, 100000.0\], .* got \[10.0, 1000.0\]",
@@ -173,7 +176,7 @@ def test_any_distribution_of_theta_can_be_the_prior(float64):
         (
             {
                 "prior": declared_prior(
-                    ParameterSpace({**DECLARED, "D0": Parameter(1e3, 1e3)}), SIZES
+                    ParameterSpace({**DECLARED, "D0": Parameter(1e3, 1e3)}).sized(phi=3)
                 )
             },
             "prior of 'D0': expected .* both pinned or neither",
@@ -181,7 +184,7 @@ def test_any_distribution_of_theta_can_be_the_prior(float64):
         (
             {
                 "prior": declared_prior(
-                    ParameterSpace({n.lower(): p for n, p in DECLARED.items()}), SIZES
+                    ParameterSpace({n.lower(): p for n, p in DECLARED.items()}).sized(phi=3)
                 )
             },
             "expected that of contrast, D0, sigma, alpha, as in the Scaling; got .* contrast, d0",
@@ -193,12 +196,19 @@ def test_errors_of_priors(given, message):
         seed(sample_scaled, jax.random.key(0))("theta", SCALING, **given)
 
 
+def test_a_prior_must_be_said():
+    with pytest.raises(TypeError, match="prior"):
+        sample_scaled("theta", SCALING)
+    with pytest.raises(ValueError, match="scale must be positive; got -1.0"):
+        normal_prior(-1.0)
+
+
 def test_prior_predictive_draws():
     """Means and standard deviations of z within 5 standard errors of Normal(0, 2)."""
     n = 4000
 
     def model():
-        sample_scaled("theta", SCALING, prior_scale=2.0)
+        sample_scaled("theta", SCALING, prior=normal_prior(2.0))
 
     draws = Predictive(model, num_samples=n)(jax.random.key(1))
     assert draws["contrast"].shape == (n, 3)
@@ -207,56 +217,13 @@ def test_prior_predictive_draws():
     np.testing.assert_allclose(z.std(0), 2.0, rtol=5 / np.sqrt(2 * n))
 
 
-def test_one_group():
-    for name, shape in (("contrast", (3,)), ("D0", ())):
-        found = sites(sample_scaled_parameter, name, SCALING[name])
-        assert list(found) == [f"{name}_z", name]
-        assert found[f"{name}_z"]["value"].shape == shape
-        assert found[name]["value"].shape == shape
-        whole = found[f"{name}_z"]["value"]
-        want = SCALING[name].to_original(whole if shape else whole[None])
-        np.testing.assert_array_equal(found[name]["value"], want if shape else want[0])
-
-
 def start(model, **kwargs):
     return initialize_model(jax.random.key(3), model, **kwargs).param_info.z
 
 
-def test_initial_z_is_where_the_chain_starts():
-    def model():
-        sample_scaled_parameter("contrast", SCALING["contrast"], initial_z=[0.1, -0.2, 0.3])
-        sample_scaled_parameter("D0", SCALING["D0"], initial_z=-0.7)
-        sample_scaled_parameter("sigma", SCALING["sigma"])
-
-    z = start(model, init_strategy=init_to_initial_z)
-    np.testing.assert_allclose(z["contrast_z"], [0.1, -0.2, 0.3])
-    np.testing.assert_allclose(z["D0_z"], -0.7)
-    assert abs(z["sigma_z"]) <= 2  # by init_to_uniform
-    # The values of a prior predictive draw are not tied to where chains start.
-    draws = Predictive(model, num_samples=100)(jax.random.key(0))
-    assert draws["D0_z"].std() > 0.5
-
-
-@pytest.mark.slow
-def test_initial_z_in_a_run(dtype):
-    """With no step taken, and with several chains, draws stay where they started."""
-
-    def model():
-        sample_scaled_parameter("D0", SCALING["D0"], initial_z=-0.7)
-
-    kernel = NUTS(
-        model, init_strategy=init_to_initial_z, step_size=1e-9, adapt_step_size=False,
-        adapt_mass_matrix=False, max_tree_depth=1,
-    )  # fmt: skip
-    mcmc = MCMC(kernel, num_warmup=0, num_samples=2, num_chains=2, progress_bar=False,
-                chain_method="vectorized")  # fmt: skip
-    mcmc.run(jax.random.key(0))
-    np.testing.assert_allclose(mcmc.get_samples()["D0_z"], -0.7, rtol=1e-6)
-
-
 def test_init_to_original():
     def model():
-        sample_scaled("theta", SCALING)
+        sample_scaled("theta", SCALING, prior=normal_prior())
         numpyro.sample("other", dist.Normal(0, 1))
 
     strategy = init_to_original("theta", SCALING, {"contrast": [0.1, 0.2, 0.3], "D0": 3000.0})
@@ -285,19 +252,6 @@ def test_init_to_original_errors(values, message):
         init_to_original("theta", SCALING, values)
 
 
-def test_errors():
-    run = seed(sample_scaled_parameter, jax.random.key(0))
-    with pytest.raises(ValueError, match=r"needs the Scaling of one group, as scaling\['D0'\]"):
-        run("D0", SCALING)
-    with pytest.raises(ValueError, match=r"must be a scalar or have shape \(3,\); got \(2,\)"):
-        run("contrast", SCALING["contrast"], initial_z=[0.0, 0.0])
-    with pytest.raises(ValueError, match="initial_z of 'D0' must be finite; got nan"):
-        run("D0", SCALING["D0"], initial_z=np.nan)
-    for bad in (0.0, -1.0, np.nan):
-        with pytest.raises(ValueError, match="prior_scale must be positive; got"):
-            run("D0", SCALING["D0"], prior_scale=bad)
-
-
 @pytest.mark.slow
 def test_posterior_of_a_normal_mean():
     """NUTS through the adapter finds the posterior that quadrature over z finds.
@@ -308,7 +262,7 @@ def test_posterior_of_a_normal_mean():
     data, noise = jnp.array([2500.0, 3100.0, 2900.0]), 400.0
 
     def model():
-        theta = sample_scaled("theta", scaling)
+        theta = sample_scaled("theta", scaling, prior=normal_prior())
         numpyro.sample("y", dist.Normal(theta["D0"], noise), obs=data)
 
     mcmc = MCMC(NUTS(model, init_strategy=init_to_uniform), num_warmup=500, num_samples=2000,
@@ -349,7 +303,7 @@ SPACE_AB = ParameterSpace(
 
 def test_the_density_of_a_model(float64):
     """Against SciPy; of NumPyro's own sites and of sample_scaled alike, for any coordinates."""
-    scaling = Scaling.from_space(SPACE_AB, {"phi": 2})
+    scaling = Scaling.from_space(SPACE_AB.sized(phi=2))
     theta = jnp.array([0.3, 0.6, -1.2])
     cut = stats.truncnorm(-2 / 3, 0.8 / 0.3, 0.2, 0.3)
     want = (
@@ -357,7 +311,7 @@ def test_the_density_of_a_model(float64):
     )  # fmt: skip
     of_sites = log_density(own_sites, (0.5,), scaling=scaling)
     np.testing.assert_allclose(of_sites(theta), want, rtol=1e-9)
-    prior = declared_prior(SPACE_AB, {"phi": 2})
+    prior = declared_prior(SPACE_AB.sized(phi=2))
     whitened = Whitened(scaling, 0.1, np.diag([0.5, 0.2, 0.3]))
     for coordinates in (scaling, whitened):
         args = (coordinates, 0.5)
@@ -368,26 +322,26 @@ def test_the_density_of_a_model(float64):
 
 def test_the_density_of_a_model_without_its_pinned_parameter(float64):
     space = ParameterSpace(a=SPACE_AB["a"], b=SPACE_AB["b"], fixed=Parameter(2, 2))
-    scaling = Scaling.from_space(space, {"phi": 2})
+    scaling = Scaling.from_space(space.sized(phi=2))
     theta = jnp.array([0.3, 0.6, -1.2, 2.0])
-    plain = log_density(own_sites, (0.5,), scaling=Scaling.from_space(SPACE_AB, {"phi": 2}))
+    plain = log_density(own_sites, (0.5,), scaling=Scaling.from_space(SPACE_AB.sized(phi=2)))
     found = log_density(own_sites, (0.5,), scaling=scaling)
     np.testing.assert_allclose(found(theta), plain(theta[:3]))
 
 
 def test_models_that_do_not_fit_their_coordinates(float64):
-    scaling = Scaling.from_space(SPACE_AB, {"phi": 2})
+    scaling = Scaling.from_space(SPACE_AB.sized(phi=2))
     with pytest.raises(ValueError, match=r"a \(3,\), b \(\), or .* got a \(2,\), b \(\)"):
-        log_density(own_sites, (0.5,), scaling=Scaling.from_space(SPACE_AB, {"phi": 3}))
+        log_density(own_sites, (0.5,), scaling=Scaling.from_space(SPACE_AB.sized(phi=3)))
     with pytest.raises(ValueError, match="got none"):
         log_density(lambda: None, scaling=scaling)
-    other = Scaling.from_space(SPACE_AB, {"phi": 2}, rule="homodyne")
+    other = Scaling.from_space(SPACE_AB.sized(phi=2), rule=homodyne)
     with pytest.raises(ValueError, match="give those that the model has"):
         log_density(scaled_sites, (other, 0.5, None), scaling=scaling)
 
 
 def test_arviz_labels_by_angle(float64):
-    scaling = Scaling.from_space(SPACE_AB, {"phi": 2})
+    scaling = Scaling.from_space(SPACE_AB.sized(phi=2))
     mcmc = MCMC(NUTS(scaled_sites), num_warmup=5, num_samples=5, progress_bar=False)
     mcmc.run(jax.random.key(0), scaling, 0.5, None)
     data = az.from_numpyro(mcmc, dims=scaling.dims, coords=scaling.coords(phi=[0.0, 90.0]))

@@ -80,7 +80,7 @@ SPACE = ParameterSpace(
 
 def test_mapping(float64):
     """The curve is θ(z), its derivative that of finite differences; bounds only where they show."""
-    scaling = Scaling.from_space(SPACE, {"phi": 23})
+    scaling = Scaling.from_space(SPACE.sized(phi=23))
     axis = plotting.mapping(scaling, "D0", unit="Å²/s")
     z, theta = axis.lines[0].get_data()
     np.testing.assert_allclose(theta, [scaling["D0"].to_original([x])[0] for x in z], rtol=1e-9)
@@ -96,7 +96,7 @@ def test_mapping(float64):
 @pytest.mark.parametrize("name", ["contrast", "D0", "sigma"])
 def test_priors_are_densities(name, float64):
     """Each holds 99 % and more between its own quantiles, which are what is shown."""
-    axis = plotting.priors(Scaling.from_space(SPACE, {"phi": 2}), SPACE, name)
+    axis = plotting.priors(Scaling.from_space(SPACE.sized(phi=2)), SPACE, name)
     theta, image = axis.lines[0].get_data()
     area = axis.collections[0].get_paths()[0].vertices
     declared = area[np.isin(area[:, 0], theta) & (area[:, 1] > 0)]
@@ -108,7 +108,7 @@ def test_priors_are_densities(name, float64):
 
 
 def test_maps_leaves_out_what_is_pinned():
-    figure = plotting.maps(Scaling.from_space(SPACE, {"phi": 2}), SPACE)
+    figure = plotting.maps(Scaling.from_space(SPACE.sized(phi=2)), SPACE)
     labels = {axis.get_xlabel() for axis in figure.axes}
     assert {"z", "contrast", "D0 (Å²/s)", "sigma"} <= labels
     assert "fixed" not in labels

@@ -20,8 +20,10 @@ from scipy import stats
 from benchmarks import sites
 from benchmarks.posterior import disagreement, statistics
 from scalejax import Parameter, ParameterSpace, Scaling
-from scalejax.numpyro import declared_prior, sample_scaled
-from scalejax.xpcs import default_config, for_mode
+from scalejax.numpyro import DeclaredPrior, declared_prior, normal_prior, sample_scaled
+from scalejax.rules import matched
+from scalejax.xpcs import default_config, for_mode, read_space
+from scalejax.xpcs.homodyne import homodyne
 from scalejax.xpcs.inputs import simulate_measurement
 from scalejax.xpcs.model import model as xpcs_model
 
@@ -37,8 +39,7 @@ MIXED = ParameterSpace(
     depth=Parameter(-inf, 2.0, mu=1.0, sigma=1.0),
     edge=Parameter(-1, 1, mu=-2.0, sigma=0.8),  # its prior is the tail of a normal
     gain=Parameter(1.5, 1.5),
-)
-SIZES = {"k": 3}
+).sized(k=3)
 # So much that the prior counts for as much as the data: an error in either then shows.
 NOISE = 1.0
 
@@ -69,7 +70,7 @@ def test_simulation_based_calibration(dtype):
     Chi-squared tests of 640 ranks in 16 bins for each of the 10 parameters that are not pinned,
     together at the level 10⁻³ (Bonferroni). Draws are thinned to be next to independent.
     """
-    scaling, prior = Scaling.from_space(MIXED, SIZES), declared_prior(MIXED, SIZES)
+    scaling, prior = Scaling.from_space(MIXED), declared_prior(MIXED)
     t = jnp.linspace(0, 1, 15)
     simulations, kept, thin, bins = 640, 63, 5, 16
 
@@ -92,16 +93,16 @@ def test_simulation_based_calibration(dtype):
     assert min(p_values) > 1e-3 / len(free), p_values
 
 
-def random_scaling(space, sizes, seed):
+def random_scaling(space, seed):
     """Centers and scales that have nothing to do with the priors; the bounds as they are."""
-    reference = Scaling.from_space(space, sizes, "homodyne")
-    matched = Scaling.from_space(space, sizes, "matched")
+    reference = Scaling.from_space(space, rule=homodyne)
+    matched = Scaling.from_space(space)
     rng = np.random.default_rng(seed)
     one_sided = ~np.isfinite(matched.high)
-    shift = np.where(one_sided, 0, rng.normal(size=len(matched)))
+    shift = np.where(one_sided, 0, rng.normal(size=matched.size))
     return Scaling(
         matched.center + shift * matched.scale,
-        matched.scale * 10 ** rng.uniform(-0.5, 0.5, len(matched)),
+        matched.scale * 10 ** rng.uniform(-0.5, 0.5, matched.size),
         reference.low, reference.high, groups=matched.groups,
     )  # fmt: skip
 
@@ -114,9 +115,9 @@ def test_the_posterior_does_not_depend_on_the_coordinates(float64):
     would be further off in one run of a hundred, but the seeds are fixed.
     """
     config = default_config("static")
-    space = for_mode(ParameterSpace.from_config(config), "static")
+    space = for_mode(read_space(config), "static")
     measurement = simulate_measurement(config, space, "static", None, 0)
-    sizes = {"phi": measurement.experiment.phi.size}
+    space = space.sized(phi=measurement.experiment.phi.size)
     data = (measurement.experiment, measurement.c2)
 
     def sample(model, *args, **kwargs):
@@ -129,9 +130,9 @@ def test_the_posterior_does_not_depend_on_the_coordinates(float64):
         return statistics(az.from_dict({name: draws[name] for name in space}))
 
     reference = sample(sites.model, space)
-    prior = declared_prior(space, sizes)
-    scalings = [Scaling.from_space(space, sizes, rule) for rule in ("matched", "homodyne")]
-    scalings += [random_scaling(space, sizes, seed) for seed in (0, 1)]
+    prior = declared_prior(space)
+    scalings = [Scaling.from_space(space, rule=rule) for rule in (matched, homodyne)]
+    scalings += [random_scaling(space, seed) for seed in (0, 1)]
     for scaling in scalings:
         found = sample(xpcs_model, scaling, prior=prior)
         assert found.shape == (4, 24)
@@ -170,14 +171,14 @@ def test_shards_of_a_linear_gaussian_model(float64):
         gradient, hessian = jax.grad(of_z)(jnp.zeros(2)), jax.hessian(of_z)(jnp.zeros(2))
         return jnp.concatenate([gradient[None], hessian])
 
-    for prior in (declared_prior(space), None):
+    for prior in (declared_prior(space), normal_prior()):
         parts = zip(np.split(x, shards), np.split(y, shards), strict=True)
         product = sum(natural(*part, prior, shards) for part in parts)
         # The likelihood in z, then the prior: of θ, or of z.
         design = x * scale
         gradient = design.T @ (y - x @ center) / noise**2
         hessian = -design.T @ design / noise**2
-        if prior is not None:
+        if isinstance(prior, DeclaredPrior):
             gradient -= scale * (center - mu) / sigma**2
             hessian -= np.diag((scale / sigma) ** 2)
         else:
@@ -190,10 +191,10 @@ def test_shards_of_a_linear_gaussian_model(float64):
 @pytest.mark.slow
 def test_shards_of_any_model(float64):
     """Up to a constant, the densities of K shards add up to that of all the data."""
-    prior = declared_prior(MIXED, SIZES)
+    prior = declared_prior(MIXED)
     t = jnp.linspace(0, 1, 12)
     y = jax.random.normal(jax.random.key(0), t.shape)
-    z = jax.random.normal(jax.random.key(1), (6, len(prior.scaling)))
+    z = jax.random.normal(jax.random.key(1), (6, prior.scaling.size))
 
     def of(model_prior, shards, part):
         def model():
@@ -203,7 +204,7 @@ def test_shards_of_any_model(float64):
 
         return jax.vmap(lambda z: log_density(model, (), {}, {"theta_z": z})[0])(z)
 
-    for model_prior in (prior, None):
+    for model_prior in (prior, normal_prior()):
         whole = of(model_prior, 1, slice(None))
         shards = sum(of(model_prior, 3, slice(4 * k, 4 * k + 4)) for k in range(3))
         np.testing.assert_allclose(np.ptp(shards - whole), 0, atol=1e-9)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from scalejax import Parameter, ParameterSpace, Prior, Scaling
-from scalejax.rules import factors, homodyne, matched, quantiles
+from scalejax.rules import matched
+from scalejax.xpcs.homodyne import center_and_scale, homodyne
 from tests.oracle import mpmath
 
 inf = math.inf
@@ -28,6 +29,10 @@ PRIORS = [
     Prior("BetaScaled", 0.3, 0.1, 0.0, 1.0),
     Prior("BetaScaled", -1.0, 0.7, -2.0, 2.0),
 ]
+
+
+def declared(prior):
+    return Parameter(prior.low, prior.high, prior.mu, prior.sigma, prior.family)
 
 
 def density(prior):
@@ -52,7 +57,7 @@ def density(prior):
 @pytest.mark.parametrize("q", [0.1587, 0.5, 0.8413])
 def test_quantiles_by_quadrature(prior, q):
     """The share of the density below a quantile is q."""
-    (x,) = quantiles(prior, [q])
+    (x,) = prior.ppf([q])
     f = density(prior)
     low, high = prior.low, prior.high
     # Cut where the integrand is, so that the quadrature sees it.
@@ -70,8 +75,8 @@ def test_quantiles_by_quadrature(prior, q):
 @pytest.mark.parametrize("prior", PRIORS, ids=str)
 def test_matched_meets_the_quantiles(prior, float64):
     """θ(0) is the median; in the coordinate before the bound, ±1 are the quantiles on average."""
-    scaling = Scaling(*(np.array([v]) for v in (*matched(prior), prior.low, prior.high)))
-    below, median, above = quantiles(prior, [0.15865525393145707, 0.5, 0.8413447460685429])
+    scaling = Scaling(*(np.array([v]) for v in matched(declared(prior))))
+    below, median, above = prior.ppf([0.15865525393145707, 0.5, 0.8413447460685429])
     np.testing.assert_allclose(scaling.to_original([0.0])[0], median, rtol=1e-12, atol=1e-12)
     z = [float(scaling.to_normalized([v])[0]) for v in (below, above)]
     assert z[0] < 0 < z[1]
@@ -79,25 +84,35 @@ def test_matched_meets_the_quantiles(prior, float64):
 
 
 def test_matched_without_a_prior():
-    assert factors("a", Parameter(0, 8), "matched") == (4.0, 2.0, 0.0, 8.0)
+    assert matched(Parameter(0, 8)) == (4.0, 2.0, 0.0, 8.0)
 
 
 def test_homodyne():
-    assert homodyne(0.0, 1.0, 0.06, 0.05) == (0.06, 0.1)
-    assert homodyne(-2.0, 2.0, None, None) == (0.0, 1.0)
-    assert homodyne(0.0, 1e-7, None, None) == (5e-8, 1e-6)
+    assert center_and_scale(0.0, 1.0, 0.06, 0.05) == (0.06, 0.1)
+    assert center_and_scale(-2.0, 2.0, None, None) == (0.0, 1.0)
+    assert center_and_scale(0.0, 1e-7, None, None) == (5e-8, 1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-9, 1.0, 1e9, 1e30])
+@pytest.mark.parametrize("prior", [{}, {"mu": 0.3, "sigma": 0.2}, {"mu": 0.9, "sigma": 0.02}])
+def test_matched_does_not_depend_on_units(unit, prior):
+    """The same parameter in other units has the same center and scale in these units."""
+    one = matched(Parameter(0.01, 1.0, **prior))
+    scaled = {name: unit * value for name, value in prior.items()}
+    other = matched(Parameter(0.01 * unit, unit, **scaled))
+    np.testing.assert_allclose(np.array(other) / unit, one, rtol=1e-9)
 
 
 def test_where_the_homodyne_rule_has_no_range_matched_serves():
     noise = Parameter(0.0, inf, math.log(0.01), 1.0, "LogNormal")
-    assert factors("sigma", noise, "homodyne") == factors("sigma", noise, "matched")
-    np.testing.assert_allclose(factors("sigma", noise, "matched")[:2], (0.01, 0.01), rtol=1e-12)
+    assert homodyne(noise) == matched(noise)
+    np.testing.assert_allclose(matched(noise)[:2], (0.01, 0.01), rtol=1e-12)
 
 
 def test_the_prior_range_bounds_matched_coordinates_only():
     parameter = Parameter(0, 1, 0.06, 0.05, prior_high=0.5)
-    assert factors("contrast", parameter, "matched")[2:] == (0.0, 0.5)
-    assert factors("contrast", parameter, "homodyne") == (0.06, 0.1, 0.0, 1.0)
+    assert matched(parameter)[2:] == (0.0, 0.5)
+    assert homodyne(parameter) == (0.06, 0.1, 0.0, 1.0)
 
 
 @pytest.mark.parametrize("bounds", [(0, inf), (-inf, 0), (-inf, inf)])

@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from scalejax import Group, Parameter, ParameterSpace, Scaling
+from scalejax.xpcs.homodyne import homodyne
 from tests import cases
 
 GROUPS = {"contrast": 3, "offset": 3, "D0": None, "alpha": None, "sigma": None}
@@ -39,7 +40,7 @@ def scaling(dtype):
 
 @pytest.fixture
 def z(scaling):
-    draws = np.random.default_rng(0).normal(size=(5, len(scaling)))
+    draws = np.random.default_rng(0).normal(size=(5, scaling.size))
     return jnp.asarray(draws, scaling.center.dtype)
 
 
@@ -65,7 +66,7 @@ def test_values(scaling, z):
 
 def test_log_det_is_that_of_the_jacobian(float64):
     scaling = Scaling(*np.delete(cases.COLUMNS, cases.NAMES.index("pinned"), axis=1))
-    z = jnp.asarray(np.random.default_rng(1).normal(size=len(scaling)))
+    z = jnp.asarray(np.random.default_rng(1).normal(size=scaling.size))
     jacobian = jax.jacfwd(scaling.to_original)(z)
     sign, log_det = jnp.linalg.slogdet(jacobian)
     assert sign == 1
@@ -103,16 +104,16 @@ def test_names():
         *(f"offset_{i}" for i in range(3)),
         *("D0", "alpha", "sigma"),
     ]
-    assert len(scaling) == 9
-    assert scaling.kinds == ("interval", "lower", "pinned")
+    assert scaling.size == 9
+    assert [kind.name for kind in scaling.kinds] == ["interval", "lower", "pinned"]
 
 
 def test_groups_by_default_and_scalars_spread():
     scaling = Scaling(0.0, [1.0, 2.0, 3.0], -5.0, 5.0)
     assert scaling.groups == (Group("theta", 3),)
     assert scaling.center.shape == scaling.low.shape == (3,)
-    assert len(Scaling(0.0, 1.0, -5.0, 5.0)) == 1
-    assert len(Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 4})) == 4
+    assert Scaling(0.0, 1.0, -5.0, 5.0).size == 1
+    assert Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 4}).size == 4
 
 
 def test_pack_and_unpack(scaling, z):
@@ -160,7 +161,7 @@ def test_grad_hessian_and_vmap(scaling, z):
     hessian = jax.jit(jax.hessian(f))(z[0])
     close(hessian, jax.jit(jax.jacrev(jax.grad(f)))(z[0]))
     assert jnp.isfinite(hessian).all()
-    many = jnp.resize(z, (100, len(scaling)))
+    many = jnp.resize(z, (100, scaling.size))
     close(jax.jit(jax.vmap(jax.grad(f)))(many), jnp.resize(gradient, many.shape))
     total = jax.jit(jax.grad(lambda z: jax.vmap(f)(z).sum()))
     close(total(many), jnp.resize(gradient, many.shape))
@@ -229,7 +230,7 @@ def test_device_put(scaling, z):
 @pytest.mark.parametrize("by_row", [False, True])
 def test_shard_map(scaling, by_row):
     mesh = jax.make_mesh((8,), ("draw",))
-    z = jnp.asarray(np.random.default_rng(2).normal(size=(800, len(scaling))), scaling.center.dtype)
+    z = jnp.asarray(np.random.default_rng(2).normal(size=(800, scaling.size)), scaling.center.dtype)
 
     def transform(s, z):
         f = s.to_original_and_log_det
@@ -277,14 +278,29 @@ def test_from_space(dtype):
     space = ParameterSpace(
         contrast=Parameter(0, 1, mu=0.06, sigma=0.05, dim="phi"), D0=Parameter(100, 1e5, 1000, 1000)
     )
-    scaling = Scaling.from_space(space, {"phi": 4}, "homodyne")
+    scaling = Scaling.from_space(space.sized(phi=4), rule=homodyne)
     assert scaling.groups == (Group("contrast", 4, "phi"), Group("D0"))
     np.testing.assert_allclose(scaling.center, [*[0.06] * 4, 1000.0], rtol=1e-6)
     np.testing.assert_allclose(scaling.scale, [*[0.1] * 4, 9990.0], rtol=1e-6)
     with pytest.raises(ValueError, match="parameter 'contrast' is a vector along 'phi': say how"):
         Scaling.from_space(space)
-    with pytest.raises(ValueError, match="rule: expected one of matched, homodyne; got 'best'"):
-        Scaling.from_space(space, {"phi": 4}, "best")
+    with pytest.raises(ValueError, match="rule: expected a callable .*; got 'best'"):
+        Scaling.from_space(space, rule="best")
+    with pytest.raises(ValueError, match="parameter 'contrast': .*expected 4, got 2"):
+        Scaling.from_space(space.sized(phi=4), rule=lambda p: (p.low, p.high))
+
+
+def test_iteration_is_over_names():
+    scaling = mixed()
+    assert list(scaling) == list(GROUPS)
+    assert "D0" in scaling
+    assert "d0" not in scaling
+    assert (len(scaling), scaling.size) == (5, 9)
+    assert {name: part.size for name in scaling for part in [scaling[name]]}["contrast"] == 3
+
+
+def test_pinned(scaling):
+    assert scaling.pinned.tolist() == [False] * 7 + [True, False]
 
 
 # --- bad input ---
@@ -329,7 +345,7 @@ nan, inf = np.nan, np.inf
         ({"groups": {}}, "groups: expected at least one"),
         ({"groups": [("a", None), ("a", None)]}, "groups: 'a' would name more than one thing"),
         ({"groups": {"a": 1, "a_0": None}}, "groups: 'a_0' would name more than one thing"),
-        ({"kinds": ("closed",)}, "kinds: expected some of interval, lower.*got {'closed'}"),
+        ({"kinds": ("closed",)}, "kind: expected one of interval, lower.*got 'closed'"),
     ],
 )
 def test_construction_errors(changed, message):

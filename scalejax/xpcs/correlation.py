@@ -47,11 +47,13 @@ def power_law_integral(
     exponent. The integrand levels off smoothly at a small positive value.
 
     Examples:
+        >>> import jax.numpy as jnp
+        >>> from scalejax.xpcs.correlation import power_law_integral
         >>> print(power_law_integral(jnp.arange(3.0), 0.0, 0.0, 2.0, 1e-6))
         [0. 2. 4.]
     """
     at = jnp.where(t == 0, (t[1] - t[0]) / 2, t)
-    rate = _positive(prefactor * at**exponent + offset, floor)
+    rate = _levelled(prefactor * at**exponent + offset, floor)
     steps = (rate[1:] + rate[:-1]) / 2 * jnp.diff(t)
     return jnp.concatenate([jnp.zeros_like(t[:1]), jnp.cumsum(steps)])
 
@@ -69,6 +71,8 @@ def two_time(
     and phi0 (°) too. Without those there is no shear factor.
 
     Examples:
+        >>> import jax.numpy as jnp
+        >>> from scalejax.xpcs import Experiment, two_time
         >>> experiment = Experiment(t=jnp.arange(3.0), phi=jnp.zeros(1), q=0.0, gap=0.0)
         >>> theta = {"contrast": jnp.array([0.2]), "offset": jnp.ones(1),
         ...          "D0": 1.0, "alpha": 0.0, "D_offset": 0.0}
@@ -120,7 +124,7 @@ def simulate(
     return to_matrix(noisy, theta["offset"] + theta["contrast"], experiment.t.shape[0])
 
 
-def _positive(x, floor):
+def _levelled(x, floor):
     """A smooth, rising, positive function: x for x ≫ floor and floor²/(4·|x|) for −x ≫ floor.
 
     Unlike a maximum it has a gradient on both sides, which tells a sampler the way back.

@@ -3,68 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 import arviz as az
 import jax
 import jax.numpy as jnp
-import numpy as np
 import numpyro.distributions as dist
-import xarray
 from jaxtyping import Array, Float
 from numpyro.infer import MCMC, NUTS, init_to_uniform
 
 from scalejax.calibrate import Report, from_log_density, from_residuals
 from scalejax.coordinates import AbstractCoordinates
-from scalejax.numpyro import init_to_original, init_to_standard_normal
+from scalejax.numpyro import NormalPrior, init_to_original, init_to_standard_normal
+from scalejax.sampling import Sampling
 from scalejax.scaling import Scaling
 from scalejax.space import ParameterSpace
 from scalejax.xpcs.correlation import two_time
 from scalejax.xpcs.inputs import Measurement
 from scalejax.xpcs.model import model
 
-R_HAT_LIMIT = 1.01  # Vehtari et al. 2021, doi:10.1214/20-BA1221
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How long and how to sample; None is left to what calibration finds (see `settled`)."""
-
-    chains: int = 4
-    warmup: int | None = None
-    samples: int = 1000
-    target_accept: float | None = None
-    dense_mass: bool | None = None
-    seed: int = 0
-    progress: bool = False
-
-    def settled(self, report: Report | None) -> Sampling:
-        """With a value for what is None, by the report of a calibration, or None without one.
-
-        After a good calibration the posterior is close to a standard normal: little is to be
-        adapted. After a rough one it still has narrow bends, which take small steps. Where
-        calibration has taken the correlations, estimating them once more adds noise: the mass
-        matrix is diagonal then, and dense where they are still there.
-        """
-        kind = "none" if report is None else report.kind
-        good = report is not None and report.good
-        default = Sampling(
-            warmup=300 if good else 1000,
-            target_accept=0.9 if good or kind == "none" else 0.95,
-            dense_mass=kind in ("none", "diagonal"),
-        )
-        return replace(
-            default, **{name: value for name, value in vars(self).items() if value is not None}
-        )
+Prior = dist.Distribution | NormalPrior
 
 
 def log_density(
-    measurement: Measurement, scaling: Scaling, *, prior: dist.Distribution | None
+    measurement: Measurement, scaling: Scaling, *, prior: Prior
 ) -> Callable[[Float[Array, " P"]], Float[Array, ""]]:
     """The log-density of θ, of shape (P,), that `fit` samples, up to a constant.
 
-    `prior` is a distribution of θ, or None for the normal prior on z of `scaling`.
+    `prior` is a distribution of θ, or the normal prior on z of `scaling`.
     """
     residuals, rest = _parts(measurement, scaling, prior)
     return lambda theta: rest(theta) - (residuals(theta) ** 2).sum() / 2
@@ -73,7 +39,7 @@ def log_density(
 def _parts(measurement, scaling, prior):
     """Residuals in units of the noise, and the log-density but for half their squares."""
     experiment = measurement.experiment
-    c2 = jnp.asarray(measurement.c2, scaling.center.dtype)
+    c2 = jnp.asarray(measurement.c2, scaling.low.dtype)
 
     def residuals(theta):
         values = scaling.unpack(theta)
@@ -81,10 +47,12 @@ def _parts(measurement, scaling, prior):
 
     def rest(theta):
         noise = c2.size * jnp.log(scaling.unpack(theta)["sigma"])
-        if prior is not None:
+        if not isinstance(prior, NormalPrior):
             return jnp.asarray(prior.log_prob(theta)) - noise
         z = scaling.to_normalized(theta)
-        return -(z**2).sum() / 2 - scaling.log_det(z) - noise
+        # z of what is pinned has its density from the pullback.
+        density = jnp.where(scaling.pinned, 0, -((z / prior.scale) ** 2) / 2).sum()
+        return density - scaling.log_det(z) - noise
 
     return residuals, rest
 
@@ -94,7 +62,7 @@ def calibrated(
     scaling: Scaling,
     space: ParameterSpace,
     *,
-    prior: dist.Distribution | None,
+    prior: Prior,
     method: str,
     seed: int,
 ) -> tuple[AbstractCoordinates, Report]:
@@ -103,7 +71,7 @@ def calibrated(
     The search starts at the initial values of the space, where it has any.
     """
     residuals, rest = _parts(measurement, scaling, prior)
-    median = scaling.unpack(scaling.to_original(jnp.zeros(len(scaling))))
+    median = scaling.unpack(scaling.to_original(jnp.zeros(scaling.size)))
     initial = {name: jnp.broadcast_to(jnp.asarray(value), median[name].shape)
                for name, value in space.initial.items()}  # fmt: skip
     options: Any = {"key": jax.random.key(seed), "start": scaling.pack({**median, **initial})}
@@ -113,18 +81,17 @@ def calibrated(
     return from_residuals(residuals, scaling, log_prior=rest, **options)
 
 
-def fit(
+def sample_posterior(
     measurement: Measurement,
     coordinates: AbstractCoordinates,
     space: ParameterSpace,
     sampling: Sampling,
     *,
-    prior: dist.Distribution | None,
+    prior: Prior,
 ) -> az.InferenceData:
     """The posterior of every parameter of `space` in physical units, and of `theta_z`.
 
-    `prior` is a distribution of θ, such as `declared_prior(space, sizes)`, or None for the normal
-    prior on z.
+    `prior` is a distribution of θ, such as `declared_prior(space)`, or the normal prior on z.
 
     In calibrated coordinates chains start from the fitted Gaussian. In a Scaling they start at the
     initial values of the space, or, if it has none, at random points of normalized space. They
@@ -167,47 +134,3 @@ def fit(
             "parameter": coordinates.flat_names,
         },
     )
-
-
-def summary(result: az.InferenceData, space: ParameterSpace) -> xarray.Dataset:
-    """Mean, sd, 5 % and 95 % quantiles, effective sample size and R-hat, along `statistic`.
-
-    Of the parameters that are not pinned. R-hat is nan where there is one chain, or where none
-    has moved.
-    """
-    posterior = result["posterior"][[name for name in space if not space[name].pinned]]
-    quantiles = posterior.quantile([0.05, 0.95], dim=("chain", "draw"))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = {
-            "mean": posterior.mean(("chain", "draw")),
-            "sd": posterior.std(("chain", "draw"), ddof=1),
-            "5 %": quantiles.isel(quantile=0, drop=True),
-            "95 %": quantiles.isel(quantile=1, drop=True),
-            "ESS": az.ess(posterior),
-            "R-hat": az.rhat(posterior),
-        }
-    return xarray.concat(parts.values(), dim="statistic").assign_coords(statistic=list(parts))
-
-
-def concerns(result: az.InferenceData, table: xarray.Dataset) -> list[str]:
-    """What speaks against trusting the posterior, in words; nothing if it has converged."""
-    found = []
-    diverging = result["sample_stats"]["diverging"]
-    if count := int(diverging.sum()):
-        found.append(
-            f"{count} of {diverging.size} draws diverged: the sampler could not follow the "
-            "posterior there, and the draws may leave parts of it out"
-        )
-    if result["posterior"].sizes["chain"] < 2:
-        found.append("one chain cannot show whether it has converged; run at least two")
-        return found
-    r_hat = {str(name): table[name].sel(statistic="R-hat").values for name in table.data_vars}
-    # nan, of chains that stand still, is not within the limit either.
-    high = [name for name, values in r_hat.items() if not (values <= R_HAT_LIMIT).all()]
-    if high:
-        name = max(high, key=lambda n: np.nan_to_num(r_hat[n], nan=np.inf).max())
-        found.append(
-            f"R-hat exceeds {R_HAT_LIMIT} for {', '.join(high)} (worst: {name}, "
-            f"{r_hat[name].max():.3f}): the chains do not agree yet; sample longer"
-        )
-    return found

@@ -15,8 +15,9 @@ import jax
 import numpy as np
 
 from scalejax.space import ParameterSpace
+from scalejax.xpcs.config import default_config
 from scalejax.xpcs.correlation import Experiment, simulate
-from scalejax.xpcs.parameters import PER_ANGLE, default_config
+from scalejax.xpcs.parameters import PER_ANGLE
 
 _SHAPES = {"c2": "(n_phi, n_t, n_t)", "phi": "(n_phi,)", "t": "(n_t,)", "q": "()", "gap": "()"}
 
@@ -120,17 +121,17 @@ def simulate_measurement(
             )
         values[name] = np.full(n_phi if name in PER_ANGLE else (), value, np.float64)
     experiment = Experiment(
-        t=np.arange(n_t) * _positive(config, "analyzer_parameters", "dt"),
+        t=np.arange(n_t) * _positive_entry(config, "analyzer_parameters", "dt"),
         phi=np.arange(n_phi) * 180.0 / n_phi,
-        q=_positive(config, "analyzer_parameters", "scattering", "wavevector_q"),
-        gap=_positive(config, "analyzer_parameters", "geometry", "stator_rotor_gap"),
+        q=_positive_entry(config, "analyzer_parameters", "scattering", "wavevector_q"),
+        gap=_positive_entry(config, "analyzer_parameters", "geometry", "stator_rotor_gap"),
     )
     c2 = simulate(jax.random.key(seed), values, experiment)
     i, j = experiment.pairs
     return Measurement(experiment, np.asarray(c2[:, i, j]), values)
 
 
-def _positive(config: Mapping[str, Any], *path: str) -> float:
+def _positive_entry(config: Mapping[str, Any], *path: str) -> float:
     value: Any = config
     for key in path:
         value = value.get(key) if isinstance(value, Mapping) else None

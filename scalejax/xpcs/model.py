@@ -7,7 +7,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from scalejax.coordinates import AbstractCoordinates
-from scalejax.numpyro import sample_scaled
+from scalejax.numpyro import NormalPrior, sample_scaled
 from scalejax.xpcs.correlation import Experiment, two_time
 
 
@@ -16,17 +16,15 @@ def model(
     experiment: Experiment,
     c2: Float[Array, "n_phi n_pairs"] | None = None,
     *,
-    prior: dist.Distribution | None = None,
-    prior_scale: float = 1.0,
+    prior: dist.Distribution | NormalPrior,
     shards: float = 1,
 ) -> None:
     """c2 at the pairs t1 < t2 is normal about `two_time`, with a standard deviation to be found.
 
     `scaling` (or other coordinates) is that of `parameters.for_mode`: one vector with every
-    physical parameter and the noise `sigma`. `prior`, `prior_scale` and `shards` are those of
-    `sample_scaled`. Sites: `theta_z` (P,), a deterministic one a group, and `c2`, observed if
-    given.
+    physical parameter and the noise `sigma`. `prior` and `shards` are those of `sample_scaled`.
+    Sites: `theta_z` (P,), a deterministic one a group, and `c2`, observed if given.
     """
-    theta = sample_scaled("theta", scaling, prior=prior, prior_scale=prior_scale, shards=shards)
+    theta = sample_scaled("theta", scaling, prior=prior, shards=shards)
     mean = two_time(theta, experiment)
     numpyro.sample("c2", dist.Normal(mean, theta["sigma"]).to_event(2), obs=c2)

@@ -6,7 +6,6 @@ The one place where they are listed. It knows nothing of Scalings, arrays or sam
 from __future__ import annotations
 
 import math
-from importlib import resources
 
 from scalejax.space import Parameter, ParameterSpace
 
@@ -44,10 +43,11 @@ def for_mode(space: ParameterSpace, mode: str) -> ParameterSpace:
     if it has one value an angle, not a vector along `phi`.
 
     Examples:
+        >>> from scalejax.xpcs import default_space, for_mode
         >>> list(for_mode(default_space("laminar_flow"), "static"))
         ['contrast', 'offset', 'D0', 'alpha', 'D_offset', 'sigma']
     """
-    _check_mode(mode)
+    check_mode(mode)
     names = PER_ANGLE + PHYSICAL[mode]
     if missing := [name for name in names if name not in space]:
         raise ValueError(f"the {mode} model needs {', '.join(missing)}: not in the space")
@@ -60,23 +60,7 @@ def for_mode(space: ParameterSpace, mode: str) -> ParameterSpace:
     return ParameterSpace({name: space[name] for name in names}, sigma=space.get("sigma", NOISE))
 
 
-def default_config(mode: str) -> dict:
-    """The configuration that stands in where there is none, in homodyne's schema.
-
-    **Raises** `ValueError` for a mode that there is not.
-    """
-    import yaml
-
-    _check_mode(mode)
-    text = resources.files("scalejax.xpcs").joinpath(f"{mode}.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(text)
-
-
-def default_space(mode: str) -> ParameterSpace:
-    """The bounds and priors of `default_config(mode)`."""
-    return ParameterSpace.from_config(default_config(mode))
-
-
-def _check_mode(mode: str) -> None:
+def check_mode(mode: str) -> None:
+    """Raise for a mode that there is not."""
     if mode not in PHYSICAL:
         raise ValueError(f"mode: expected one of {', '.join(PHYSICAL)}; got {mode!r}")

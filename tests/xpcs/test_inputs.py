@@ -82,7 +82,7 @@ def test_unreadable(tmp_path):
 
 def test_simulate():
     config = default_config("static")
-    space = for_mode(ParameterSpace.from_config(config), "static")
+    space = for_mode(read_space(config), "static")
     measurement = simulate_measurement(config, space, "static", 3, 0)
     assert measurement.c2.shape == (3, 780)
     assert set(measurement.truth) == set(space)
@@ -96,7 +96,7 @@ def test_simulate():
 def test_simulated_truth_respects_pins_and_bounds():
     config = default_config("static")
     config["initial_parameters"] = {"fixed_parameters": {"alpha": -1.0}}
-    space = for_mode(ParameterSpace.from_config(config), "static")
+    space = for_mode(read_space(config), "static")
     assert simulate_measurement(config, space, "static", 1, 0).truth["alpha"] == -1.0
     config["simulation"] = {"truth": {"D0": 50.0}}
     with pytest.raises(ValueError, match=r"simulation\.truth\.D0: expected a value inside"):

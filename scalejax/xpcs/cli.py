@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -18,12 +16,14 @@ import typer
 from rich.console import Console
 
 from scalejax import ParameterSpace, Scaling
-from scalejax._config import load_config
-from scalejax._tables import notes, posterior_table, scaling_tables
 from scalejax.diagnostics import scaling_table, span
-from scalejax.rules import RULES
-from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL, default_config, for_mode
+from scalejax.rules import Rule, matched
+from scalejax.xpcs.config import default_config, load_config, read_space
+from scalejax.xpcs.homodyne import homodyne, report_distortions
+from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL, for_mode
+from scalejax.xpcs.tables import homodyne_distortions, notes, posterior_table, scaling_tables
 
+RULES: dict[str, Rule] = {"matched": matched, "homodyne": homodyne}
 PRIORS = ("declared", "normal")
 WIDE = 130  # columns that one table for everything takes
 CALIBRATIONS = ("least-squares", "laplace", "none")
@@ -59,7 +59,7 @@ def fit(
     ),
     rule: Annotated[
         str, typer.Option(metavar="|".join(RULES), help="How center and scale are chosen.")
-    ] = RULES[0],
+    ] = "matched",
     prior: Annotated[
         str,
         typer.Option(
@@ -109,8 +109,8 @@ def fit(
         # One CPU device a chain, so that chains run side by side.
         jax.config.update("jax_num_cpu_devices", chains)
 
-    from scalejax.numpyro import declared_prior
-    from scalejax.xpcs.fit import Sampling
+    from scalejax.numpyro import declared_prior, normal_prior
+    from scalejax.sampling import Sampling
 
     try:
         if prior not in PRIORS:
@@ -120,9 +120,10 @@ def fit(
                 f"--calibrate: expected one of {', '.join(CALIBRATIONS)}; got {calibrate!r}"
             )
         mode, space, measurement = _inputs(config, data, mode, n_phi, output, seed)
-        sizes = {"phi": measurement.experiment.phi.size}
-        scaling = Scaling.from_space(space, sizes, rule)
-        declared = declared_prior(space, sizes) if prior == "declared" else None
+        scaling = Scaling.from_space(space, rule=_rule(rule))
+        chosen = declared_prior(space) if prior == "declared" else normal_prior()
+        if rule == "homodyne" and prior == "normal":
+            report_distortions(space)
     except (ValueError, ImportError, OSError) as error:
         _refuse("fit", error)
 
@@ -134,7 +135,7 @@ def fit(
         seed=seed,
         progress=sys.stderr.isatty() if progress is None else progress,
     )
-    _run(measurement, scaling, space, sampling, declared, calibrate, mode, rule, output)
+    _run(measurement, scaling, space, sampling, prior, chosen, calibrate, mode, rule, output)
 
 
 @app.command()
@@ -143,7 +144,7 @@ def inspect(
     n_phi: Annotated[int, typer.Option(min=1, help="How many angles.")] = 1,
     rule: Annotated[
         str, typer.Option(metavar="|".join(RULES), help="How center and scale are chosen.")
-    ] = RULES[0],
+    ] = "matched",
     plot: Annotated[
         Path | None, typer.Option(help="A picture of the map and the prior of each parameter.")
     ] = None,
@@ -154,9 +155,8 @@ def inspect(
     """Show what a configuration declares and what a rule makes of it, without any data."""
     jax.config.update("jax_enable_x64", True)
     try:
-        space = ParameterSpace.from_config(config)
-        with _quiet():  # the table says it
-            scaling = Scaling.from_space(space, {"phi": n_phi}, rule)
+        space = _sized(read_space(config), n_phi)
+        scaling = Scaling.from_space(space, rule=_rule(rule))
         rows = scaling_table(scaling, space)
         if plot is not None:
             from scalejax import plotting
@@ -165,29 +165,29 @@ def inspect(
     except (ValueError, ImportError, OSError) as error:
         _refuse("inspect", error)
     if as_json:
-        found = {"rule": rule, "n_phi": n_phi, "span": span(rows),
-                 "parameters": [row.to_dict() for row in rows]}  # fmt: skip
+        parameters = [
+            {**row.to_dict(), "distortions": homodyne_distortions(space, row.name)} for row in rows
+        ]
+        found = {"rule": rule, "n_phi": n_phi, "span": span(rows), "parameters": parameters}
         typer.echo(json.dumps(found, indent=2, allow_nan=False))
         return
     console = Console()
     for table in scaling_tables(rows, rule, wide=console.width >= WIDE):
         console.print(table)
-    for note in notes(rows):
+    for note in notes(rows, space):
         console.print(note, highlight=False)
     if plot is not None:
         console.print(f"Wrote {plot}", highlight=False)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings of scalejax's own log."""
-    logger = logging.getLogger("scalejax")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def _rule(name: str) -> Rule:
+    if name not in RULES:
+        raise ValueError(f"--rule: expected one of {', '.join(RULES)}; got {name!r}")
+    return RULES[name]
+
+
+def _sized(space: ParameterSpace, n_phi: int) -> ParameterSpace:
+    return space.sized(phi=n_phi) if any(p.dim == "phi" for p in space.values()) else space
 
 
 def _refuse(command: str, error: Exception) -> NoReturn:
@@ -204,7 +204,7 @@ def _inputs(config, data, mode, n_phi, output, seed):
     chosen = str(mode or (settings or {}).get("analysis_mode") or "static")
     if settings is None:
         settings = default_config(chosen)
-    space = for_mode(ParameterSpace.from_config(settings), chosen)
+    space = for_mode(read_space(settings), chosen)
     measurement = None if data is None else read_measurement(data)
     _make_directory(output)
     if measurement is None:
@@ -219,32 +219,35 @@ def _inputs(config, data, mode, n_phi, output, seed):
                 f"initial_parameters.per_angle_scaling.{name}: expected {found} values, one an "
                 f"angle; got {len(start)}"
             )
-    return chosen, space, measurement
+    return chosen, space.sized(phi=found), measurement
 
 
-def _run(measurement, scaling, space, sampling, declared, calibration, mode, rule, output) -> None:
+def _run(
+    measurement, scaling, space, sampling, prior, chosen, calibration, mode, rule, output
+) -> None:
     from scalejax import __version__, plotting
-    from scalejax.xpcs.fit import R_HAT_LIMIT, calibrated, concerns, fit, summary
+    from scalejax.diagnostics.chains import R_HAT_LIMIT, concerns, summary
+    from scalejax.xpcs.fit import calibrated, sample_posterior
+    from scalejax.xpcs.pictures import DIMS, measured_and_fitted
 
     console = Console()
-    prior = PRIORS[declared is None]
     n_phi, n_pairs = measurement.c2.shape
     origin = "measured" if measurement.truth is None else "simulated"
     console.print(
-        f"{mode} model, {n_phi} angles × {n_pairs} pairs of frames ({origin}), {len(scaling)} "
+        f"{mode} model, {n_phi} angles × {n_pairs} pairs of frames ({origin}), {scaling.size} "
         f"parameters in {rule} coordinates, {prior} prior"
     )
     coordinates, report = scaling, None
     if calibration != "none":
         coordinates, report = calibrated(
-            measurement, scaling, space, prior=declared, method=calibration, seed=sampling.seed
+            measurement, scaling, space, prior=chosen, method=calibration, seed=sampling.seed
         )
         console.print(f"Calibration by {calibration}: {report}", highlight=False)
     sampling = sampling.settled(report)
     console.print(
         f"NUTS with {sampling.chains} chains of {sampling.warmup} + {sampling.samples} draws"
     )
-    result = fit(measurement, coordinates, space, sampling, prior=declared)
+    result = sample_posterior(measurement, coordinates, space, sampling, prior=chosen)
     result.attrs.update(
         scalejax_version=__version__,
         mode=mode,
@@ -256,7 +259,7 @@ def _run(measurement, scaling, space, sampling, declared, calibration, mode, rul
     result.to_netcdf(str(output / ".posterior.nc.part"))
     (output / ".posterior.nc.part").replace(output / "posterior.nc")
 
-    table = summary(result, space)
+    table = summary(result, [name for name in space if not space[name].pinned])
     console.print(posterior_table(table, space, measurement))
     troubles = concerns(result, table)
     for trouble in troubles:
@@ -264,11 +267,11 @@ def _run(measurement, scaling, space, sampling, declared, calibration, mode, rul
     sound = f"Converged: R-hat ≤ {R_HAT_LIMIT} everywhere, no divergences."
     console.print("Not converged." if troubles else sound, highlight=False)
 
-    plotting.fit(result, measurement).savefig(output / "fit.png", dpi=150)
-    prior_scale = 1.0 if declared is None else None
-    plotting.marginals(result, scaling, space, measurement.truth, prior_scale=prior_scale).savefig(
-        output / "marginals.png", dpi=150
-    )
+    measured_and_fitted(result, measurement).savefig(output / "fit.png", dpi=150)
+    prior_scale = 1.0 if prior == "normal" else None
+    plotting.marginals(
+        result, scaling, space, measurement.truth, prior_scale=prior_scale, dims=DIMS
+    ).savefig(output / "marginals.png", dpi=150)
     console.print(f"Wrote posterior.nc, fit.png and marginals.png to {output}", highlight=False)
 
 

@@ -9,12 +9,14 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from scalejax.diagnostics import Row, span
+from scalejax.diagnostics import Row, family_name, span
+from scalejax.space import ParameterSpace
+from scalejax.xpcs.homodyne import distortions, homodyne
 from scalejax.xpcs.parameters import PER_ANGLE
 
 
 def posterior_table(table, space, measurement) -> Table:
-    """Of `xpcs.fit.summary`, with the truth where it is known."""
+    """Of `diagnostics.chains.summary`, with the truth where it is known."""
     result = Table(title="Posterior, in physical units", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     result.add_column("parameter", overflow="fold")  # it gives way where a terminal is narrow
     for heading in table["statistic"].values:
@@ -88,16 +90,18 @@ def _prior(row: Row) -> str:
     prior = row.prior
     if prior is None:
         return "none"
-    text = prior.family
+    text = family_name(prior)
     if prior.mu is not None:
-        text = f"{prior.mu:.6g} ± {prior.sigma:.6g} {_SHORT.get(prior.family, prior.family)}"
+        text = f"{prior.mu:.6g} ± {prior.sigma:.6g} {_SHORT.get(text, text)}"
+    elif prior.sigma is not None:
+        text = f"{text} {prior.sigma:.6g}"
     if (prior.low, prior.high) != (row.low, row.high):
         text += f", {prior.low:.6g} to {prior.high:.6g}"
     return text
 
 
 _SHORT = {"TruncatedNormal": "normal", "Normal": "normal", "LogNormal": "(of the log)",
-          "BetaScaled": "beta"}  # fmt: skip
+          "BetaScaled": "beta", "Gamma": "gamma"}  # fmt: skip
 
 
 def _number(value: float, scale: float) -> str:
@@ -105,10 +109,18 @@ def _number(value: float, scale: float) -> str:
     return f"{value if abs(value) > 1e-6 * scale else 0.0:.5g}"
 
 
-def notes(rows: list[Row]) -> Iterator[str]:
+def notes(rows: list[Row], space: ParameterSpace) -> Iterator[str]:
     """The problem in one line; and what the homodyne rule does to priors."""
     yield f"Scales span {span(rows):.2g}: in physical units, so do step sizes."
-    found = [(row.name, text) for row in rows for text in row.distortions]
+    found = [(name, text) for name in space for text in homodyne_distortions(space, name)]
     if found:
         yield "With a normal prior on z, the homodyne rule makes another prior of:"
         yield from (f"  {name}: {text}" for name, text in found)
+
+
+def homodyne_distortions(space: ParameterSpace, name: str) -> list[str]:
+    """What the homodyne rule would make of a declared prior with a normal z, in words."""
+    parameter = space[name]
+    if parameter.pinned or not math.isfinite(parameter.high - parameter.low):
+        return []
+    return distortions(parameter.prior, *homodyne(parameter))

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from scalejax import (
-    Parameter,
-    ParameterSpace,
-    Scaling,
+from scalejax import Parameter, ParameterSpace, Scaling
+from scalejax.xpcs import default_config, read_space
+from scalejax.xpcs.homodyne import (
     compute_scaling_factors,
+    homodyne,
     log_scaling_factors,
+    report_distortions,
 )
-from scalejax.xpcs import default_config
 from tests import cases
 from tests.oracle import mpmath
 
@@ -58,7 +58,7 @@ def seed_to_normalized(theta, center, scale, low, high):
 
 def assert_parity(scaling):
     factors = [np.asarray(a) for a in (scaling.center, scaling.scale, scaling.low, scaling.high)]
-    theta = np.asarray(scaling.to_original(Z[:, None] * np.ones(len(scaling))))
+    theta = np.asarray(scaling.to_original(Z[:, None] * np.ones(scaling.size)))
     back = np.asarray(scaling.to_normalized(theta))
     for i, row in enumerate(zip(*factors, strict=True)):
         low, high = row[2:]
@@ -70,7 +70,7 @@ def assert_parity(scaling):
         want = np.array([float(seed_to_normalized(v, *row)) for v in theta[:, i]])
         np.testing.assert_allclose(back[inside, i], want[inside], rtol=1e-12, atol=1e-12)
         edges = np.array([low - 1, low, high, high + 1])
-        got = np.asarray(scaling.to_normalized(edges[:, None] * np.ones(len(scaling))))[:, i]
+        got = np.asarray(scaling.to_normalized(edges[:, None] * np.ones(scaling.size)))[:, i]
         want = [float(seed_to_normalized(v, *row)) for v in edges]
         np.testing.assert_allclose(got, want, rtol=1e-12)
 
@@ -78,7 +78,7 @@ def assert_parity(scaling):
 @pytest.mark.parametrize("mode", MODES)
 def test_shipped_configurations(mode, float64):
     config = default_config(mode)
-    space = ParameterSpace.from_config(config)
+    space = read_space(config)
     scaling = compute_scaling_factors(space, 3, mode)
     assert list(scaling.names) == ["contrast", "offset", *PHYSICAL[mode]]
     bounds = {entry["name"]: entry for entry in config["parameter_space"]["bounds"]}
@@ -92,7 +92,7 @@ def test_shipped_configurations(mode, float64):
         for _ in range(group.size or 1):
             np.testing.assert_allclose(next(flat), want, rtol=1e-12)
     assert_parity(scaling)
-    assert_parity(Scaling.from_space(space, {"phi": 3}, "homodyne"))
+    assert_parity(Scaling.from_space(space.sized(phi=3), rule=homodyne))
 
 
 @settings(max_examples=20)
@@ -138,7 +138,7 @@ def test_any_object_with_bounds_and_priors(caplog, float64):
 
 
 def test_errors():
-    space = ParameterSpace.from_config(default_config("static"))
+    space = read_space(default_config("static"))
     with pytest.raises(ValueError, match="expected one of static, laminar_flow; got 'shear'"):
         compute_scaling_factors(space, 3, "shear")
     with pytest.raises(ValueError, match="n_phi: expected at least 1; got 0"):
@@ -180,14 +180,14 @@ def test_what_the_rule_does_to_declared_priors_is_said(caplog):
     assert abs(50050 + 49950 * np.tanh((1000 - 50050) / 49950) - 12391.6) < 0.05
 
     with caplog.at_level(logging.WARNING):
-        Scaling.from_space(space, {"phi": 3}, "homodyne")
+        report_distortions(space)
     assert [record.getMessage() for record in caplog.records] == messages
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         compute_scaling_factors(space, 3, "static")
     assert [record.getMessage() for record in caplog.records] == messages
     caplog.clear()
-    Scaling.from_space(space, {"phi": 3}, "matched")
+    Scaling.from_space(space.sized(phi=3))
     assert not caplog.records
 
 

@@ -1,4 +1,4 @@
-"""The reading of homodyne's configuration schema into `Parameter`s, entry by entry.
+"""Configurations: homodyne's schema, read into a `ParameterSpace`, and the ones that stand in.
 
 An entry that cannot be honoured is a ValueError that names it by its path in the file. What stands
 outside `parameter_space` and `initial_parameters` is not looked at.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import resources
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from scalejax.space import FAMILIES, Parameter
-from scalejax.xpcs.parameters import PER_ANGLE
+from scalejax.families import FAMILIES
+from scalejax.space import Parameter, ParameterSpace
+from scalejax.xpcs.parameters import PER_ANGLE, check_mode
 
 _BOUNDS_KEYS = {"name", "min", "max", "type", "prior_mu", "prior_sigma", "unit"}
 _PRIOR_KEYS = {"dist_type", "mu", "sigma", "min_val", "max_val"}
@@ -25,6 +27,50 @@ _INITIAL_KEYS = {
     "active_parameters",
     "fixed_parameters",
 }
+
+
+def read_space(source: str | PathLike[str] | Mapping[str, Any]) -> ParameterSpace:
+    """Read homodyne's configuration schema, from a YAML (or JSON) file or a mapping.
+
+    It reads `parameter_space` (bounds and priors) and `initial_parameters` (values,
+    per_angle_scaling, active_parameters, fixed_parameters) and nothing else. `contrast` and
+    `offset` are vectors along `phi`. A prior from the section `priors` stands in for the one
+    in `bounds`; its min_val and max_val restrict the prior, not the bounds. A parameter that
+    is fixed, or not active, is pinned.
+
+    **Raises** `ValueError` for an entry that cannot be honoured, naming it; `OSError` for a
+    file that cannot be read; `ImportError` for a file where PyYAML (in the extra `cli`) is
+    not installed.
+
+    Examples:
+        >>> from scalejax.xpcs import read_space
+        >>> space = read_space({
+        ...     "parameter_space": {"bounds": [
+        ...         {"name": "D0", "min": 100, "max": 1e5, "prior_mu": 1e3, "prior_sigma": 1e3},
+        ...         {"name": "alpha", "min": -2, "max": 2}]},
+        ...     "initial_parameters": {"fixed_parameters": {"alpha": -1.2}}})
+        >>> space["alpha"].pinned, space.get_bounds("alpha")
+        (True, (-1.2, -1.2))
+    """
+    config = source if isinstance(source, Mapping) else load_config(source)
+    return ParameterSpace(_read_parameters(config))
+
+
+def default_config(mode: str) -> dict:
+    """The configuration that stands in where there is none, in homodyne's schema.
+
+    **Raises** `ValueError` for a mode that there is not.
+    """
+    import yaml
+
+    check_mode(mode)
+    text = resources.files("scalejax.xpcs").joinpath(f"{mode}.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)
+
+
+def default_space(mode: str) -> ParameterSpace:
+    """The bounds and priors of `default_config(mode)`."""
+    return read_space(default_config(mode))
 
 
 def load_config(path: str | PathLike[str]) -> Mapping[str, Any]:
@@ -43,7 +89,7 @@ def load_config(path: str | PathLike[str]) -> Mapping[str, Any]:
     return _mapping(config, str(path))
 
 
-def read_parameters(config: Mapping[str, Any]) -> dict[str, Parameter]:
+def _read_parameters(config: Mapping[str, Any]) -> dict[str, Parameter]:
     """The parameters of a configuration, in the order of `parameter_space.bounds`."""
     space = _mapping(config.get("parameter_space"), "parameter_space")
     _only(space, {"model", "bounds", "priors"}, "parameter_space")
@@ -192,7 +238,7 @@ def _only(entry: Mapping[str, Any], keys: set[str], where: str):
 
 def _family(value: Any, where: str) -> str:
     if value is None:
-        return FAMILIES[0]
+        return "TruncatedNormal"
     if value not in FAMILIES:
         raise ValueError(f"{where}: expected one of {', '.join(FAMILIES)}; got {value!r}")
     return value

@@ -1,25 +1,24 @@
-"""A Scaling as a NumPyro Transform, and the declared priors of a space as a NumPyro distribution.
+"""Coordinates as a NumPyro Transform, and priors as NumPyro distributions.
 
-`scalejax.numpyro` is where users find them. This module knows nothing of models and sites.
+This module knows nothing of models and sites.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax.core import Tracer
-from jax.scipy.stats import norm
 from numpyro.distributions import biject_to, constraints
 from numpyro.distributions.constraints import Constraint
 from numpyro.distributions.transforms import Transform
 
 from scalejax.coordinates import AbstractCoordinates
-from scalejax.priors import Density
+from scalejax.density import Density
 from scalejax.scaling import Scaling
 from scalejax.space import ParameterSpace
 
@@ -37,6 +36,9 @@ class ScalingTransform(Transform):
 
     Examples:
         >>> import jax
+        >>> import numpyro.distributions as dist
+        >>> from scalejax import Scaling
+        >>> from scalejax.numpyro import ScalingTransform
         >>> transform = ScalingTransform(Scaling(0.5, 0.25, low=0.0, high=[1.0, 2.0]))
         >>> theta = dist.TransformedDistribution(dist.Normal(0, 1).expand([2]), transform)
         >>> theta.event_shape, theta.sample(jax.random.key(0), (5,)).shape
@@ -106,7 +108,7 @@ class DeclaredPrior(dist.Distribution):
 
     def __init__(self, scaling: Scaling, density: Density, *, validate_args: bool | None = None):
         self.scaling, self.density = scaling, density
-        super().__init__(event_shape=(len(scaling),), validate_args=validate_args)
+        super().__init__(event_shape=(scaling.size,), validate_args=validate_args)
 
     @property
     def support(self) -> Constraint:
@@ -125,38 +127,67 @@ class DeclaredPrior(dist.Distribution):
         return self.density.sample(key, sample_shape)
 
     def icdf(self, q):
-        """The quantile q of each element, for q that broadcasts against (P,).
-
-        **Raises** `NotImplementedError` where there is a BetaScaled prior.
-        """
-        return self.density.quantile(jnp.broadcast_arrays(jnp.asarray(q), self.density.mu)[0])
+        """The quantile q of each element, for q that broadcasts against (P,)."""
+        return self.density.quantile(q)
 
 
-def declared_prior(space: ParameterSpace, sizes: Mapping[str, int] | None = None) -> DeclaredPrior:
+class NormalPrior(eqx.Module):
+    """Normal(0, scale) on every z of the root's; `normal_prior` makes it."""
+
+    scale: Any
+
+
+def normal_prior(scale: Any = 1.0) -> NormalPrior:
+    """The normal prior: z of the Scaling beneath is Normal(0, scale) in every element.
+
+    The prior on θ is then its image under the Scaling, which is another one for every rule.
+
+    **Raises** `ValueError` for a scale that is not positive.
+
+    Examples:
+        >>> from scalejax.numpyro import normal_prior
+        >>> normal_prior(2.0)
+        NormalPrior(scale=2.0)
+    """
+    return NormalPrior(positive("scale", scale))
+
+
+def declared_prior(space: ParameterSpace) -> DeclaredPrior:
     """The declared priors of a space, independent of each other, as one NumPyro distribution.
 
-    Its event is θ, of shape (P,), in the order of `Scaling.from_space(space, sizes)`. A parameter
+    Its event is θ, of shape (P,), in the order of `Scaling.from_space(space)`. A parameter
     without a declared prior has a flat one between its bounds; one that is pinned contributes
     nothing. Their densities are normalised over the bounds.
 
     **Raises** `ValueError` as `Scaling.from_space` does.
 
     Examples:
-        >>> from scalejax import Parameter
+        >>> from scalejax import Parameter, ParameterSpace
+        >>> from scalejax.numpyro import declared_prior
         >>> space = ParameterSpace(contrast=Parameter(0, 1, mu=0.1, sigma=0.1, dim="phi"),
         ...                        D0=Parameter(100, 1e5, mu=1000, sigma=1000))
-        >>> prior = declared_prior(space, {"phi": 3})
+        >>> prior = declared_prior(space.sized(phi=3))
         >>> print(prior.event_shape, prior.icdf(0.5).round(2))
         (4,) [1.20000e-01 1.20000e-01 1.20000e-01 1.23277e+03]
     """
-    scaling = Scaling.from_space(space, sizes)
-    return DeclaredPrior(scaling, Density.from_space(space, (g.width for g in scaling.groups)))
+    return DeclaredPrior(Scaling.from_space(space), Density.from_space(space))
+
+
+def positive(name: str, value: Any) -> Any:
+    """The value; **raises** `ValueError` where it is known and not above 0."""
+    if not isinstance(value, Tracer) and not value > 0:
+        raise ValueError(f"{name} must be positive; got {value}")
+    return value
 
 
 def pulled_back(prior: dist.Distribution, scaling: AbstractCoordinates) -> dist.Distribution:
     """The distribution of z under which θ has the given one.
 
     Examples:
+        >>> import jax.numpy as jnp
+        >>> import numpyro.distributions as dist
+        >>> from scalejax import Scaling
+        >>> from scalejax.numpyro.distributions import pulled_back
         >>> scaling = Scaling(0.5, 0.25, low=0.0, high=[1.0, 1.0])
         >>> z = pulled_back(dist.Uniform(0, 1).expand([2]).to_event(1), scaling)
         >>> print(jnp.exp(z.log_prob(jnp.zeros(2))))
@@ -165,12 +196,12 @@ def pulled_back(prior: dist.Distribution, scaling: AbstractCoordinates) -> dist.
     return dist.TransformedDistribution(prior, _Proper(scaling).inv)
 
 
-def normal_of_base(scale: Any, coordinates: AbstractCoordinates) -> dist.Distribution:
-    """The normal prior, which is one on the z of the Scaling beneath, in these coordinates."""
-    normal = dist.Normal(0.0, scale).expand([len(coordinates)]).to_event(1)
-    if isinstance(coordinates, Scaling):
+def normal_of_root(scale: Any, coordinates: AbstractCoordinates) -> dist.Distribution:
+    """The normal prior, which is one on the root's z, in these coordinates."""
+    normal = dist.Normal(0.0, scale).expand([coordinates.size]).to_event(1)
+    if coordinates.root is coordinates:
         return normal
-    return dist.TransformedDistribution(normal, _ToBase(coordinates).inv)
+    return dist.TransformedDistribution(normal, _ToRoot(coordinates).inv)
 
 
 class _Bounds(Constraint):
@@ -184,7 +215,7 @@ class _Bounds(Constraint):
         return 0 if _is_scalar(self.scaling) else 1
 
     def __call__(self, x):
-        low, high = self.scaling.base.low, self.scaling.base.high
+        low, high = self.scaling.low, self.scaling.high
         if _is_scalar(self.scaling):
             return (low[0] <= x) & (x <= high[0])
         return ((low <= x) & (x <= high)).all(-1)
@@ -204,16 +235,13 @@ class _Proper(ScalingTransform):
     is given a normal one, lest a chain wander off along it."""
 
     def log_abs_det_jacobian(self, x, y, intermediates=None):
-        base = self.scaling.base
-        idle = base.low == base.high
         log_det = super().log_abs_det_jacobian(x, y, intermediates)
         z = jnp.expand_dims(x, -1) if _is_scalar(self.scaling) else x
-        z, _ = self.scaling.to_base_and_log_det(z)
-        return log_det + jnp.where(idle, norm.logpdf(z), 0).sum(-1)
+        return log_det + self.scaling.log_density_of_pinned(z)
 
 
-class _ToBase(Transform):
-    """From coordinates to those of the Scaling beneath them."""
+class _ToRoot(Transform):
+    """From coordinates to those of their root."""
 
     def __init__(self, coordinates: AbstractCoordinates):
         self.coordinates = coordinates
@@ -227,13 +255,13 @@ class _ToBase(Transform):
         return constraints.real_vector
 
     def __call__(self, x):
-        return self.coordinates.to_base_and_log_det(x)[0]
+        return self.coordinates.to_root_and_log_det(x)[0]
 
     def _inverse(self, y):
-        return self.coordinates.from_base(y)
+        return self.coordinates.from_root(y)
 
     def log_abs_det_jacobian(self, x, y, intermediates=None):
-        return self.coordinates.to_base_and_log_det(x)[1]
+        return self.coordinates.to_root_and_log_det(x)[1]
 
     def tree_flatten(self):
         return (self.coordinates,), (("coordinates",), {})
@@ -243,7 +271,7 @@ biject_to.register(_Bounds, lambda constraint: _Proper(constraint.scaling))
 
 
 def _is_scalar(scaling: AbstractCoordinates) -> bool:
-    return len(scaling.groups) == 1 and scaling.groups[0].size is None
+    return len(scaling) == 1 and scaling.groups[0].size is None
 
 
 def _equal(one: Any, other: Any, static: bool) -> Any:

@@ -1,4 +1,4 @@
-"""How far out of balance gradients are, in θ and in other coordinates; and a Scaling in numbers.
+"""How far out of balance gradients are, in θ and in other coordinates.
 
 It takes a log-density and coordinates, of any kind. It knows no sampler, draws nothing and prints
 nothing.
@@ -6,7 +6,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,6 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from scalejax.coordinates import AbstractCoordinates
-from scalejax.rules import distortions, homodyne
-from scalejax.scaling import Scaling
-from scalejax.space import ParameterSpace, Prior
 
 HESSIAN_LIMIT = 2000
 # Of a condition number, and of a variance inflation: what lies above costs a sampler more than
@@ -182,7 +179,9 @@ def gradient_balance(
     finite at some point.
 
     Examples:
+        >>> import jax.numpy as jnp
         >>> from scalejax import Scaling
+        >>> from scalejax.diagnostics import gradient_balance
         >>> scaling = Scaling(0.0, [1.0, 1e3], low=-1e5, high=1e5, groups={"a": None, "b": None})
         >>> def log_density(theta):
         ...     return -((theta[0] - 1) ** 2) / 2 - (theta[1] / 1e3 + 1) ** 2 / 2
@@ -190,10 +189,10 @@ def gradient_balance(
         >>> f"{balance.spread_theta:.3g}, {balance.spread_z:.3g}, {balance.condition_z:.3g}"
         '1e+03, 1, 1'
     """
-    points = jnp.asarray(z, scaling.base.center.dtype)
-    if points.ndim == 0 or points.shape[-1] != len(scaling):
-        raise ValueError(f"z: expected shape (…, {len(scaling)}); got {points.shape}")
-    points = points.reshape(-1, len(scaling))
+    points = jnp.asarray(z, scaling.low.dtype)
+    if points.ndim == 0 or points.shape[-1] != scaling.size:
+        raise ValueError(f"z: expected shape (…, {scaling.size}); got {points.shape}")
+    points = points.reshape(-1, scaling.size)
 
     def of_theta(theta):
         return jnp.asarray(log_density(theta))
@@ -201,7 +200,7 @@ def gradient_balance(
     of_z = scaling.pullback(of_theta)
     value, gradient_z = jax.jit(jax.vmap(jax.value_and_grad(of_z)))(points)
     gradient_theta = jax.jit(jax.vmap(lambda w: jax.grad(of_theta)(scaling.to_original(w))))(points)
-    free = np.asarray(scaling.base.low < scaling.base.high)
+    free = ~np.asarray(scaling.pinned)
     in_z, in_theta = (
         np.abs(np.asarray(g, np.float64))[:, free] for g in (gradient_z, gradient_theta)
     )
@@ -233,76 +232,6 @@ def gradient_balance(
     return GradientBalance(
         names, groups, medians[0], ranges[0], medians[1], ranges[1], *spectra, pairs=pairs
     )
-
-
-@dataclass(frozen=True)
-class Row:
-    """A group of a Scaling beside what is declared of it; of a vector, its first element."""
-
-    name: str
-    size: int | None
-    """None for a scalar."""
-    unit: str
-    low: float
-    high: float
-    prior: Prior | None
-    center: float
-    scale: float
-    theta: tuple[float, float, float]
-    """At z = −1, 0 and 1, in physical units."""
-    distortions: tuple[str, ...]
-    """What the homodyne rule would make of the declared prior with a normal z, in words."""
-
-    @property
-    def pinned(self) -> bool:
-        """Whether the bounds leave one value."""
-        return self.low == self.high
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain numbers, strings and lists, for JSON; an infinite bound is None."""
-
-        def finite(value):
-            return value if np.isfinite(value) else None
-
-        prior = self.prior and {
-            **vars(self.prior), "low": finite(self.prior.low), "high": finite(self.prior.high)
-        }  # fmt: skip
-        return {**vars(self), "low": finite(self.low), "high": finite(self.high), "prior": prior,
-                "theta": list(self.theta), "distortions": list(self.distortions)}  # fmt: skip
-
-
-def scaling_table(scaling: Scaling, space: ParameterSpace) -> list[Row]:
-    """A row for each group of a Scaling made from a space.
-
-    Examples:
-        >>> from scalejax import Parameter
-        >>> space = ParameterSpace(D0=Parameter(100, 1e5, mu=1000, sigma=1000, unit="Å²/s"))
-        >>> (row,) = scaling_table(Scaling.from_space(space, rule="homodyne"), space)
-        >>> row.center, row.scale, round(row.theta[1])
-        (1000.0, 9990.0, 12392)
-        >>> row.distortions[1]
-        'the scale is 9990, the declared sigma 1000'
-    """
-    rows = []
-    for group in scaling.groups:
-        part, parameter = scaling[group.name], space[group.name]
-        center, scale = float(part.center[0]), float(part.scale[0])
-        theta = [float(part.to_original(jnp.full(len(part), z))[0]) for z in (-1.0, 0.0, 1.0)]
-        low, high = parameter.low, parameter.high
-        prior, found = parameter.prior, []
-        if prior is not None and np.isfinite(high - low):
-            found = distortions(prior, *homodyne(low, high, prior.mu, prior.sigma), low, high)
-        rows.append(
-            Row(group.name, group.size, parameter.unit, low, high, prior, center, scale,
-                (theta[0], theta[1], theta[2]), tuple(found))
-        )  # fmt: skip
-    return rows
-
-
-def span(rows: Iterable[Row]) -> float:
-    """Largest over smallest scale of what is not pinned; 1 where everything is."""
-    scales = [row.scale for row in rows if not row.pinned]
-    return max(scales) / min(scales) if scales else 1.0
 
 
 def _curvature(log_density, point, free) -> np.ndarray:

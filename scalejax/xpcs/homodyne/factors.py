@@ -1,4 +1,4 @@
-"""The functions of homodyne's scaling module, under their names, on top of `Scaling`.
+"""Functions of homodyne's scaling module, under their names, on top of `Scaling`.
 
 For code that is moving over: one Scaling takes the place of a dictionary of objects.
 """
@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from scalejax.coordinates import Group
-from scalejax.rules import homodyne, report_distortion
+from scalejax.families import Prior
+from scalejax.groups import Group
 from scalejax.scaling import Scaling
-from scalejax.space import Prior
+from scalejax.xpcs.homodyne.rule import center_and_scale, report_distortion
 from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL
 
 logger = logging.getLogger(__name__)
@@ -38,18 +38,19 @@ def compute_scaling_factors(
 
     A physical parameter that the space does not have is skipped with a warning. Where there is no
     prior, the midpoint and a quarter of the range stand in. A warning says which declared priors
-    the rule distorts (see `scalejax.rules.report_distortion`).
+    the rule distorts (see `report_distortion`).
 
     **Raises** `ValueError` for a mode other than `static` and `laminar_flow` and for n_phi < 1;
     `KeyError` for a space without contrast or offset.
 
     Examples:
         >>> from scalejax import Parameter, ParameterSpace
+        >>> from scalejax.xpcs.homodyne import compute_scaling_factors
         >>> space = ParameterSpace(contrast=Parameter(0, 1), offset=Parameter(0.5, 1.5),
         ...                        D0=Parameter(100, 1e5, mu=1000, sigma=1000),
         ...                        alpha=Parameter(-2, 2), D_offset=Parameter(-1e5, 1e5))
         >>> scaling = compute_scaling_factors(space, 3, "static")
-        >>> len(scaling), float(scaling["D0"].scale[0])
+        >>> scaling.size, float(scaling["D0"].scale[0])
         (9, 9990.0)
     """
     if analysis_mode not in PHYSICAL:
@@ -74,7 +75,7 @@ def compute_scaling_factors(
         except KeyError:
             prior = None
         mu, sigma = getattr(prior, "mu", None), getattr(prior, "sigma", None)
-        center, scale = homodyne(low, high, mu, sigma)
+        center, scale = center_and_scale(low, high, mu, sigma)
         if mu is not None and sigma is not None and low < high:
             if not isinstance(prior, Prior):
                 prior = Prior("TruncatedNormal", mu, sigma, low, high)
@@ -86,7 +87,7 @@ def compute_scaling_factors(
 
 def log_scaling_factors(scaling: Scaling) -> None:
     """Log a Scaling through `logging`: a headline (INFO), then each parameter (DEBUG)."""
-    logger.info("scaling of %d parameters: %s", len(scaling), ", ".join(scaling.names))
+    logger.info("scaling of %d parameters: %s", scaling.size, ", ".join(scaling.names))
     arrays = (np.asarray(a) for a in (scaling.center, scaling.scale, scaling.low, scaling.high))
     for name, center, scale, low, high in zip(scaling.flat_names, *arrays, strict=True):
         logger.debug(

@@ -1,0 +1,80 @@
+"""What a calibration reports. It knows nothing of how anything is found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+# Up to 0.7 importance sampling from the fit would give the posterior; from 1 on its weights have no
+# mean, and the fit misses some of the posterior (Vehtari et al. 2024, arXiv:1507.02646). Between
+# the two the fit is rough.
+K_HAT_GOOD, K_HAT_LIMIT = 0.7, 1.0
+
+
+class CoordinatesKind(StrEnum):
+    """Which coordinates a calibration returned.
+
+    Examples:
+        >>> from scalejax.calibrate import CoordinatesKind
+        >>> CoordinatesKind("dense").advice[:30]
+        'sample in them with a diagonal'
+    """
+
+    DENSE = "dense"
+    LOW_RANK = "low rank"
+    DIAGONAL = "diagonal"
+    NONE = "none"
+
+    @property
+    def advice(self) -> str:
+        """What to do with them."""
+        return {
+            "dense": "sample in them with a diagonal mass matrix and a short warmup",
+            "low rank": "sample in them with a diagonal mass matrix and a short warmup",
+            "diagonal": "sample in them with a dense mass matrix: correlations are still there",
+            "none": "sample in the coordinates as they were, with a dense mass matrix and a long "
+            "warmup; or read the reasons, and mend the model or its priors",
+        }[self.value]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a calibration found, and what it cost.
+
+    `reasons` says why the coordinates are not better; `kind.advice` what to do.
+    """
+
+    kind: CoordinatesKind
+    gradients: int
+    """Cost, in gradients of the log-density; an evaluation of it alone counts as one."""
+    k_hat: float = float("nan")
+    """Of importance sampling from the fitted Gaussian: good up to 0.7, rough up to 1."""
+    newton_decrement: float = float("nan")
+    """Length of the gradient at the mode, in units of the fitted standard deviations."""
+    starts: tuple[int, int] = (0, 0)
+    """How many starts found the mode, of how many."""
+    condition: float = float("nan")
+    """Condition number of the curvature at the mode, in the z of the coordinates given."""
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """Whether a sampler can do without adapting to correlations, and with a short warmup."""
+        kind = CoordinatesKind
+        return self.kind in (kind.DENSE, kind.LOW_RANK) and not self.k_hat > K_HAT_GOOD
+
+    def __str__(self) -> str:
+        """In a few lines, for people."""
+        parts = [f"{self.kind} calibration"]
+        if self.kind is CoordinatesKind.NONE:
+            parts = ["no calibration: the coordinates as they were"]
+        if np.isfinite(self.k_hat):
+            parts.append(f"k̂ = {self.k_hat:.2f}")
+        if self.starts[1]:
+            parts.append(f"{self.starts[0]} of {self.starts[1]} starts found the mode")
+        if np.isfinite(self.condition):
+            parts.append(f"condition number {self.condition:.2g} before")
+        parts.append(f"{self.gradients} gradients")
+        return "; ".join(parts) + "".join(f"\n  {reason}" for reason in self.reasons)

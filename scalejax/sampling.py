@@ -1,0 +1,39 @@
+"""How long and how to sample, by what a calibration found. It knows no sampler and no model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from scalejax.calibrate.report import CoordinatesKind, Report
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How long and how to sample; None is left to what calibration finds (see `settled`)."""
+
+    chains: int = 4
+    warmup: int | None = None
+    samples: int = 1000
+    target_accept: float | None = None
+    dense_mass: bool | None = None
+    seed: int = 0
+    progress: bool = False
+
+    def settled(self, report: Report | None) -> Sampling:
+        """With a value for what is None, by the report of a calibration, or None without one.
+
+        After a good calibration the posterior is close to a standard normal: little is to be
+        adapted. After a rough one it still has narrow bends, which take small steps. Where
+        calibration has taken the correlations, estimating them once more adds noise: the mass
+        matrix is diagonal then, and dense where they are still there.
+        """
+        kind = CoordinatesKind.NONE if report is None else report.kind
+        good = report is not None and report.good
+        default = Sampling(
+            warmup=300 if good else 1000,
+            target_accept=0.9 if good or kind is CoordinatesKind.NONE else 0.95,
+            dense_mass=kind in (CoordinatesKind.NONE, CoordinatesKind.DIAGONAL),
+        )
+        return replace(
+            default, **{name: value for name, value in vars(self).items() if value is not None}
+        )
