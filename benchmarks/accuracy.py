@@ -88,7 +88,8 @@ def _number(value):
 def measure(kind, quick):
     z = np.asarray(cases.Z[:: 20 if quick else 1], np.float32)
     scalings = [tuple(map(np.float32, case)) for case in cases.CASES.values()]
-    scalings = [s for s in scalings if bounds.kind_masks(*s[2:])[kind]][: 1 if quick else None]
+    of_kind = bounds.KINDS[kind].applies
+    scalings = [s for s in scalings if of_kind(*s[2:])][: 1 if quick else None]
     return [
         {"kind": kind, "by": name, **dict(zip(COLUMNS, found, strict=True))}
         for name, found in worst(kind, z, scalings).items()
@@ -96,7 +97,7 @@ def measure(kind, quick):
 
 
 def tasks(quick):
-    for kind in bounds.KINDS:
+    for kind in (kind.name for kind in bounds.BY_BOUNDS):
         yield kind, partial(measure, kind, quick)
 
 

@@ -29,8 +29,8 @@ class Map(NamedTuple):
 
 def scalejax(kind):
     return Map(
-        lambda z, *factors: bounds.forward_and_log_det(z, *factors, kinds=(kind,)),
-        lambda theta, *factors: bounds.inverse(theta, *factors, kinds=(kind,)),
+        lambda z, *factors: bounds.forward_and_log_det(z, *factors, kinds=(bounds.KINDS[kind],)),
+        lambda theta, *factors: bounds.inverse(theta, *factors, kinds=(bounds.KINDS[kind],)),
     )
 
 

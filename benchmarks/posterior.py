@@ -14,8 +14,9 @@ from numpyro.infer import MCMC, NUTS, init_to_uniform
 from benchmarks import Limit, markdown, sites
 from scalejax import Scaling
 from scalejax.diagnostics.chains import R_HAT_LIMIT
-from scalejax.numpyro import declared_prior
-from scalejax.xpcs import default_config, for_mode
+from scalejax.numpyro import declared_prior, normal_prior
+from scalejax.xpcs import default_config, for_mode, read_space
+from scalejax.xpcs.homodyne import homodyne
 from scalejax.xpcs.inputs import simulate_measurement
 from scalejax.xpcs.model import model
 
@@ -63,13 +64,12 @@ def disagreement(one, other):
 
 def contestants(space, measurement):
     """By label: a model and its arguments."""
-    sizes = {"phi": measurement.experiment.phi.size}
     data = (measurement.experiment, measurement.c2)
-    declared = {"prior": declared_prior(space)}
-    matched, homodyne = (Scaling.from_space(space, sizes, r) for r in ("matched", "homodyne"))
-    yield "`homodyne` coordinates, normal prior", (model, homodyne, *data), {}
-    yield "`matched` coordinates, normal prior", (model, matched, *data), {}
-    yield "`homodyne` coordinates, declared prior", (model, homodyne, *data), declared
+    declared, normal = {"prior": declared_prior(space)}, {"prior": normal_prior()}
+    matched, seed = Scaling.from_space(space), Scaling.from_space(space, rule=homodyne)
+    yield "`homodyne` coordinates, normal prior", (model, seed, *data), normal
+    yield "`matched` coordinates, normal prior", (model, matched, *data), normal
+    yield "`homodyne` coordinates, declared prior", (model, seed, *data), declared
     yield "`matched` coordinates, declared prior", (model, matched, *data), declared
     yield "NumPyro's own sites, declared prior", (sites.model, space, *data), {}
 

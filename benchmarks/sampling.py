@@ -23,8 +23,9 @@ from benchmarks.targets import TARGETS
 from scalejax import Scaling
 from scalejax.calibrate import from_log_density
 from scalejax.diagnostics.chains import R_HAT_LIMIT
-from scalejax.numpyro import declared_prior, init_to_standard_normal
+from scalejax.numpyro import declared_prior, init_to_standard_normal, normal_prior
 from scalejax.xpcs.fit import calibrated
+from scalejax.xpcs.homodyne import homodyne
 from scalejax.xpcs.model import model
 
 DEVICES = 2
@@ -39,12 +40,12 @@ MASS = {"dense": {"dense_mass": True}, "diagonal": {}, "none": {"adapt_mass_matr
 
 def contestant(row, space, measured):
     """A model of no arguments, where it starts, and the gradients that it took to set up."""
-    data, sizes = (measured.experiment, measured.c2), {"phi": measured.experiment.phi.size}
+    data = (measured.experiment, measured.c2)
     if row == SITES:
         return partial(sites.model, space, *data), init_to_uniform, 0
     if row == HOMODYNE:
-        scaling = Scaling.from_space(space, sizes, "homodyne")
-        return partial(model, scaling, *data), init_to_uniform, 0
+        scaling = Scaling.from_space(space, rule=homodyne)
+        return partial(model, scaling, *data, prior=normal_prior()), init_to_uniform, 0
     scaling, prior = Scaling.from_space(space), declared_prior(space)
     if row == MATCHED:
         return partial(model, scaling, *data, prior=prior), init_to_uniform, 0

@@ -21,7 +21,7 @@ DEVICES = 8
 
 def measure(quick):
     shape = (2_000 if quick else 200_000, 53)
-    scaling = Scaling.from_space(default_space("laminar_flow"), {"phi": 23})
+    scaling = Scaling.from_space(default_space("laminar_flow").sized(phi=23))
     z = jax.random.normal(jax.random.key(0), shape, "float32")
     run = jax.jit(lambda s, z: s.to_original_and_log_det(z))
     places = {}

@@ -27,7 +27,7 @@ from numpyro.infer.util import initialize_model
 from benchmarks import Limit, markdown, seed_design
 from scalejax import ParameterSpace, Scaling
 from scalejax.numpyro import declared_prior, sample_scaled
-from scalejax.xpcs import default_config, for_mode, two_time
+from scalejax.xpcs import default_config, for_mode, read_space, two_time
 from scalejax.xpcs.inputs import simulate_measurement
 
 DEVICES = 1
@@ -41,9 +41,9 @@ def alone(design, n_phi):
     config["simulation"] = {"frames": 10}
     space = for_mode(read_space(config), "static")
     measured = simulate_measurement(config, space, "static", n_phi, seed=0)
-    sizes = {"phi": n_phi}
     noise = float(measured.truth["sigma"])
     space = ParameterSpace({name: p for name, p in space.items() if name != "sigma"})
+    space = space.sized(phi=n_phi)
     scaling = Scaling.from_space(space)
     data = (measured.experiment, np.asarray(measured.c2))
     if design == ONE:

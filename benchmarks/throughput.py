@@ -37,7 +37,7 @@ MOST_RUNS = 300
 
 
 def scaling_for(shape, dtype):
-    one = Scaling.from_space(default_space("laminar_flow"), {"phi": 23})
+    one = Scaling.from_space(default_space("laminar_flow").sized(phi=23))
     arrays = [jnp.asarray(a, dtype) for a in (one.center, one.scale, one.low, one.high)]
     if len(shape) == 1:
         arrays = [jnp.resize(a, shape) for a in arrays]

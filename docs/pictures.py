@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from scalejax import Scaling, plotting
 from scalejax.diagnostics import gradient_balance
 from scalejax.numpyro import declared_prior
-from scalejax.xpcs import default_config, for_mode
+from scalejax.xpcs import default_config, for_mode, read_space
 from scalejax.xpcs.fit import calibrated
 from scalejax.xpcs.fit import log_density as xpcs_log_density
 from scalejax.xpcs.inputs import simulate_measurement
@@ -28,7 +28,7 @@ def main():
     config = default_config("static")
     space = for_mode(read_space(config), "static")
     measurement = simulate_measurement(config, space, "static", n_phi=None, seed=0)
-    sizes = {"phi": measurement.experiment.phi.size}
+    space = space.sized(phi=measurement.experiment.phi.size)
     scaling, prior = Scaling.from_space(space), declared_prior(space)
     log_density = xpcs_log_density(measurement, scaling, prior=prior)
 

@@ -10,10 +10,9 @@ nothing, derive from `AbstractCoordinates`, declare `groups`, `low` and `high`, 
 `to_original_and_log_det` and `to_normalized`. All else follows.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -53,7 +52,7 @@ class AbstractCoordinates(eqx.Module):
         """z(θ), finite for every finite θ; one on or over a bound is taken as just inside it."""
 
     @property
-    def root(self) -> AbstractCoordinates:
+    def root(self) -> "AbstractCoordinates":
         """What these coordinates stand on in the end: themselves, unless they are a layer.
 
         In the root's z the normal prior is stated.
@@ -64,12 +63,12 @@ class AbstractCoordinates(eqx.Module):
         self, z: Float[ArrayLike, "*batch P"]
     ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
         """These coordinates as those of `root`, and log |det| of their derivative."""
-        z = self._checked_axis(z, "to_root_and_log_det")
+        z = self.checked_axis(z, "to_root_and_log_det")
         return z, jnp.zeros(z.shape[:-1], z.dtype)
 
     def from_root(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
         """The inverse of `to_root_and_log_det`."""
-        return self._checked_axis(z, "from_root")
+        return self.checked_axis(z, "from_root")
 
     # --- what follows from these ---
 
@@ -157,7 +156,7 @@ class AbstractCoordinates(eqx.Module):
         """The named dimension of each vector group, for ArviZ: `{"contrast": ["phi"]}`."""
         return {group.name: [group.dim] for group in self.groups if group.dim is not None}
 
-    def coords(self, **values: ArrayLike) -> dict[str, np.ndarray]:
+    def coords(self, **values: ArrayLike | Sequence[Any]) -> dict[str, np.ndarray]:
         """The labels along each named dimension, for ArviZ: those given, or 0, 1, 2…
 
         **Raises** `ValueError` for a dimension that no group has, and for labels that are too few
@@ -183,7 +182,7 @@ class AbstractCoordinates(eqx.Module):
                 )
         return found
 
-    def pack(self, values: Mapping[str, Float[ArrayLike, "..."]]) -> Float[Array, "*batch P"]:
+    def pack(self, values: Mapping[str, Num[ArrayLike, "..."]]) -> Float[Array, "*batch P"]:
         """One array of shape (…, P) from an array a group: (…, n) for a vector, (…,) for a scalar.
 
         Batch axes broadcast. **Raises** `ValueError` for a group that is missing, a name that is
@@ -229,19 +228,21 @@ class AbstractCoordinates(eqx.Module):
             >>> {name: value.shape for name, value in scaling.unpack(jnp.zeros((10, 4))).items()}
             {'a': (10, 3), 'b': (10,)}
         """
-        array = self._checked_axis(array, "unpack")
+        array = self.checked_axis(array, "unpack")
         return {
             group.name: array[..., part.start] if group.size is None else array[..., part]
-            for group, part in self._slices()
+            for group, part in self.slices()
         }
 
-    def _slices(self):
+    def slices(self) -> Iterator[tuple[Group, slice]]:
+        """Each group with its places in the vector."""
         stop = 0
         for group in self.groups:
             start, stop = stop, stop + group.width
             yield group, slice(start, stop)
 
-    def _checked_axis(self, value, method):
+    def checked_axis(self, value: ArrayLike, method: str) -> Array:
+        """The value as an array. **Raises** `ValueError` unless its last axis has P places."""
         value = jnp.asarray(value)
         if value.ndim == 0 or value.shape[-1] != self.size:
             raise ValueError(

@@ -135,7 +135,7 @@ class Density(eqx.Module):
                 result = result.at[..., start:stop].set(own)
         return jnp.where(self.low == self.high, 0, jnp.where(inside, result, -jnp.inf))
 
-    def quantile(self, q: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
+    def quantile(self, q: Float[ArrayLike, "..."]) -> Float[Array, "*batch P"]:
         """The quantile q of each element, strictly inside its bounds; NaN for q outside [0, 1].
 
         Those of BetaScaled, Gamma and families of one's own are SciPy's, by a callback to the host.
@@ -182,16 +182,21 @@ def _quantile(density: Density, q):
     t = _truncated_normal_quantile(q, density.mu, density.sigma, low, high)
     if "log" in density.terms:
         t = jnp.where(density.is_log, jnp.exp(jnp.where(density.is_log, t, 0)), t)
+    dtype = np.dtype(t.dtype)
     for prior, start, stop in density.by_scipy:
         part = q[..., start:stop]
 
-        def on_host(part, prior=prior):
-            part = np.asarray(part)
-            return prior.ppf(part).astype(part.dtype)
+        def on_host(bits, prior=prior):
+            wide = np.asarray(bits).view(dtype)
+            q = wide[..., 0] if dtype.itemsize == 8 else wide
+            found = prior.ppf(q).astype(dtype)
+            return np.ascontiguousarray(found.reshape(wide.shape)).view(np.uint32)
 
-        like = jax.ShapeDtypeStruct(part.shape, part.dtype)
-        found = jax.pure_callback(on_host, like, part, vmap_method="expand_dims")
-        t = t.at[..., start:stop].set(found)
+        # As bits: the thread of a callback may be one in which JAX has single precision.
+        bits = jax.lax.bitcast_convert_type(part, np.uint32)
+        like = jax.ShapeDtypeStruct(bits.shape, bits.dtype)
+        found = jax.pure_callback(on_host, like, bits, vmap_method="expand_dims")
+        t = t.at[..., start:stop].set(jax.lax.bitcast_convert_type(found, part.dtype))
     return bounds.strictly_inside(t, density.low, density.high)
 
 

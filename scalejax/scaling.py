@@ -172,7 +172,7 @@ class Scaling(AbstractCoordinates):
             >>> print(scaling.to_normalized(scaling.to_original(jnp.array([-2.0]))))
             [-2.]
         """
-        theta = self._checked_axis(theta, "to_normalized")
+        theta = self.checked_axis(theta, "to_normalized")
         arrays = (self.center, self.scale, self.low, self.high)
         return bounds.inverse(theta, *arrays, kinds=self.kinds, chosen=self._chosen)
 
@@ -180,7 +180,7 @@ class Scaling(AbstractCoordinates):
         self, z: Float[ArrayLike, "*batch P"]
     ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch P"]]:
         """θ(z) and log ∂θ/∂z by element: what the methods above are made of."""
-        z = self._checked_axis(z, "to_original and log_det")
+        z = self.checked_axis(z, "to_original and log_det")
         arrays = (self.center, self.scale, self.low, self.high)
         return bounds.forward_and_log_det(z, *arrays, kinds=self.kinds, chosen=self._chosen)
 
@@ -208,7 +208,7 @@ class Scaling(AbstractCoordinates):
             return self
         messages, bad = [], []
         for text, _, good in self._conditions(*arrays, xp=jnp):
-            for group, part in self._slices():
+            for group, part in self.slices():
                 messages.append(f"in {group.name!r}: {text}")
                 bad.append(~good[part].all())
         which = jnp.argmax(jnp.stack(bad))
@@ -223,7 +223,7 @@ class Scaling(AbstractCoordinates):
             >>> Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": 3, "b": None})["a"].flat_names
             ['a_0', 'a_1', 'a_2']
         """
-        for group, part in self._slices():
+        for group, part in self.slices():
             if group.name == name:
                 arrays = (a[part] for a in (self.center, self.scale, self.low, self.high))
                 return Scaling(*arrays, groups=(group,), kinds=self.kinds)
@@ -235,7 +235,7 @@ class Scaling(AbstractCoordinates):
     def _chosen(self) -> bounds.Chosen:
         """The places whose kind their group says, neighbours of one kind together."""
         found: list[tuple[bounds.Kind, int, int]] = []
-        for group, part in self._slices():
+        for group, part in self.slices():
             if group.kind is None:
                 continue
             if found and found[-1][0] is group.kind and found[-1][2] == part.start:

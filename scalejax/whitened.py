@@ -63,7 +63,7 @@ class Whitened(AbstractLayer):
         self, z: Float[ArrayLike, "*batch P"]
     ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
         """loc + factor·w, and log |det factor|."""
-        w = self._checked_axis(z, "to_base_and_log_det")
+        w = self.checked_axis(z, "to_base_and_log_det")
         log_det = jnp.log(jnp.diagonal(self.factor)).sum()
         # In full precision: accelerators would round the factors of the product.
         product = jnp.matmul(w, self.factor.T, precision=jax.lax.Precision.HIGHEST)
@@ -71,7 +71,7 @@ class Whitened(AbstractLayer):
 
     def from_base(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
         """factor⁻¹·(z − loc)."""
-        rest = self._checked_axis(z, "from_base") - self.loc
+        rest = self.checked_axis(z, "from_base") - self.loc
         columns = rest.reshape(-1, self.size).T
         return solve_triangular(self.factor, columns, lower=True).T.reshape(rest.shape)
 
@@ -128,14 +128,14 @@ class WhitenedLowRank(AbstractLayer):
         self, z: Float[ArrayLike, "*batch P"]
     ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
         """z of the base, and log |det| = Σ log scale + Σ log stretch."""
-        w = self._checked_axis(z, "to_base_and_log_det")
+        w = self.checked_axis(z, "to_base_and_log_det")
         log_det = jnp.log(self.scale).sum() + jnp.log(self.stretch).sum()
         stretched = self._stretched(w, self.stretch - 1)
         return self.loc + self.scale * stretched, jnp.broadcast_to(log_det, w.shape[:-1])
 
     def from_base(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
         """The inverse, by (I + U·(s − 1)·Uᵀ)⁻¹ = I + U·(1/s − 1)·Uᵀ."""
-        rest = (self._checked_axis(z, "from_base") - self.loc) / self.scale
+        rest = (self.checked_axis(z, "from_base") - self.loc) / self.scale
         return self._stretched(rest, 1 / self.stretch - 1)
 
     def _stretched(self, w, by):

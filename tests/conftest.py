@@ -8,7 +8,14 @@ os.environ["XLA_FLAGS"] = (
 
 import hypothesis
 import jax
+import jaxtyping
 import pytest
+from jaxtyping import install_import_hook
+
+from tests.typecheck import MODULES
+
+# Shapes in annotations are checked in every call, from before the first import of the library.
+install_import_hook(MODULES, "tests.typecheck.checked")
 
 # Compilation makes the first example slow; a failure must be the same one again.
 hypothesis.settings.register_profile(
@@ -26,6 +33,15 @@ def _precision():
     """What a test switches on, such as the command line under test, it does not leave on."""
     yield
     jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture(autouse=True)
+def _annotations(request):
+    """A test marked `hostile` gives what annotations forbid, to see what the library says."""
+    hostile = request.node.get_closest_marker("hostile") is not None
+    jaxtyping.config.update("jaxtyping_disable", hostile)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(params=["float32", "float64"])

@@ -54,7 +54,7 @@ def test_domain_and_codomain():
     transform = ScalingTransform(ALL)
     assert transform.domain is constraints.real_vector
     assert transform.codomain.event_dim == 1
-    theta = transform(jax.random.normal(jax.random.key(0), (3, len(ALL))))
+    theta = transform(jax.random.normal(jax.random.key(0), (3, ALL.size)))
     assert transform.codomain(theta).tolist() == [True] * 3
     i = cases.NAMES.index("unit")
     assert transform.codomain(theta.at[1, i].set(2.0)).tolist() == [True, False, True]
@@ -66,7 +66,7 @@ def test_equal_by_value():
     columns = list(cases.COLUMNS)
     columns[1] = 2 * columns[1]
     other = ScalingTransform(Scaling(*columns))
-    renamed = ScalingTransform(Scaling(*cases.COLUMNS, groups={"x": len(ALL)}))
+    renamed = ScalingTransform(Scaling(*cases.COLUMNS, groups={"x": ALL.size}))
     assert transform == same
     assert transform.inv == same.inv
     assert transform.codomain == same.codomain
@@ -128,7 +128,7 @@ def test_a_scalar_group_acts_on_scalars(float64):
 def test_composition_and_vmap(float64):
     """After an affine transform; and a stack of transforms, one for each z."""
     transform = ComposeTransform([dist.transforms.AffineTransform(1.0, 2.0), ScalingTransform(ALL)])
-    z = jnp.linspace(-1, 1, len(ALL))
+    z = jnp.linspace(-1, 1, ALL.size)
     np.testing.assert_array_equal(transform(z), ALL.to_original(1 + 2 * z))
     np.testing.assert_allclose(transform.inv(transform(z))[:3], z[:3], rtol=1e-9)
     stack = jax.vmap(lambda c: ScalingTransform(Scaling(c, 1.0, -5.0, 5.0, kinds=("interval",))))(

@@ -150,6 +150,7 @@ def test_any_distribution_of_theta_can_be_the_prior(float64):
     np.testing.assert_allclose(found, joint.log_prob(z), rtol=1e-12)
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -199,7 +200,7 @@ def test_errors_of_priors(given, message):
 def test_a_prior_must_be_said():
     with pytest.raises(TypeError, match="prior"):
         sample_scaled("theta", SCALING)
-    with pytest.raises(ValueError, match="scale must be positive; got -1.0"):
+    with pytest.raises(ValueError, match=r"scale must be positive; got -1\.0"):
         normal_prior(-1.0)
 
 
@@ -337,13 +338,13 @@ def test_models_that_do_not_fit_their_coordinates(float64):
         log_density(lambda: None, scaling=scaling)
     other = Scaling.from_space(SPACE_AB.sized(phi=2), rule=homodyne)
     with pytest.raises(ValueError, match="give those that the model has"):
-        log_density(scaled_sites, (other, 0.5, None), scaling=scaling)
+        log_density(scaled_sites, (other, 0.5, normal_prior()), scaling=scaling)
 
 
 def test_arviz_labels_by_angle(float64):
     scaling = Scaling.from_space(SPACE_AB.sized(phi=2))
     mcmc = MCMC(NUTS(scaled_sites), num_warmup=5, num_samples=5, progress_bar=False)
-    mcmc.run(jax.random.key(0), scaling, 0.5, None)
+    mcmc.run(jax.random.key(0), scaling, 0.5, normal_prior())
     data = az.from_numpyro(mcmc, dims=scaling.dims, coords=scaling.coords(phi=[0.0, 90.0]))
     assert data["posterior"]["a"].dims == ("chain", "draw", "phi")
     np.testing.assert_array_equal(data["posterior"]["phi"], [0.0, 90.0])

@@ -83,7 +83,9 @@ def test_mapping(float64):
     scaling = Scaling.from_space(SPACE.sized(phi=23))
     axis = plotting.mapping(scaling, "D0", unit="Å²/s")
     z, theta = axis.lines[0].get_data()
-    np.testing.assert_allclose(theta, [scaling["D0"].to_original([x])[0] for x in z], rtol=1e-9)
+    np.testing.assert_allclose(
+        theta, [scaling["D0"].to_original(np.array([x]))[0] for x in z], rtol=1e-9
+    )
     (slope,) = (a for a in axis.figure.axes if a is not axis)
     np.testing.assert_allclose(
         slope.lines[0].get_ydata()[1:-1], np.gradient(theta, z)[1:-1], rtol=1e-2
@@ -131,7 +133,7 @@ def test_along_angles():
     phi = np.linspace(0, 172, 23)
     result = az.from_dict({"contrast": draws}, dims={"contrast": ["phi"]}, coords={"phi": phi})
     own = Figure().subplots()
-    axis = plotting.along(result, SPACE, "contrast", truth=0.2, ax=own)
+    axis = plotting.along(result, SPACE, "contrast", truth=0.2, dim="φ (°)", ax=own)
     assert axis is own
     line = axis.lines[0]
     np.testing.assert_allclose(line.get_xdata(), phi)

@@ -33,8 +33,9 @@ def test_the_code_of_the_site(page):
 
 
 def test_every_recipe_has_a_test():
-    """`test_recipes` runs them, and looks at what they find."""
-    tests = (ROOT / "tests" / "test_recipes.py").read_text(encoding="utf-8")
+    """`test_recipes` and `test_extensions` run them, and look at what they find."""
+    files = ("test_recipes.py", "test_extensions.py")
+    tests = "".join((ROOT / "tests" / name).read_text(encoding="utf-8") for name in files)
     recipes = list((ROOT / "docs" / "pages" / "recipes").glob("*.md"))
     assert recipes
     for page in recipes:

@@ -77,8 +77,10 @@ def test_matched_meets_the_quantiles(prior, float64):
     """θ(0) is the median; in the coordinate before the bound, ±1 are the quantiles on average."""
     scaling = Scaling(*(np.array([v]) for v in matched(declared(prior))))
     below, median, above = prior.ppf([0.15865525393145707, 0.5, 0.8413447460685429])
-    np.testing.assert_allclose(scaling.to_original([0.0])[0], median, rtol=1e-12, atol=1e-12)
-    z = [float(scaling.to_normalized([v])[0]) for v in (below, above)]
+    np.testing.assert_allclose(
+        scaling.to_original(np.array([0.0]))[0], median, rtol=1e-12, atol=1e-12
+    )
+    z = [float(scaling.to_normalized(np.array([v]))[0]) for v in (below, above)]
     assert z[0] < 0 < z[1]
     np.testing.assert_allclose(z[1] - z[0], 2.0, rtol=1e-10)
 

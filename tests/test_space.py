@@ -43,7 +43,7 @@ def test_prior_support():
         (Parameter("x", 1), "low must be a number; got 'x'"),
         (
             Parameter(0, 1, 0.5),
-            "a TruncatedNormal prior needs both mu and sigma; got mu = 0.5, sigma = None",
+            "a TruncatedNormal prior needs both mu and sigma; got mu = 0.5",
         ),
         (Parameter(0, 1, 0.5, 0.0), "sigma must be positive and finite; got sigma = 0.0"),
         (Parameter(0, 1, 0.5, -1.0), "sigma must be positive and finite; got sigma = -1.0"),

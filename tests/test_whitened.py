@@ -114,8 +114,8 @@ def test_both_priors_are_those_of_the_scaling(form, float64):
 @pytest.mark.parametrize("form", FORMS)
 def test_starting_points(form):
     c = coordinates(form)
-    kernel = NUTS(lambda: sample_scaled("theta", c, prior=normal_prior()), init_strategy=init_to_original(
-        "theta", c, {"a": [0.2, 0.4], "b": 0.5}))  # fmt: skip
+    start = init_to_original("theta", c, {"a": [0.2, 0.4], "b": 0.5})
+    kernel = NUTS(lambda: sample_scaled("theta", c, prior=normal_prior()), init_strategy=start)
     w = kernel.init(jax.random.key(0), 1, None, (), {}).z["theta_z"]
     np.testing.assert_allclose(c.to_original(w)[:3], [0.2, 0.4, 0.5], rtol=1e-4)
 

@@ -69,8 +69,11 @@ def _between(u, low, high):
     middle = jnp.sqrt(low) * jnp.sqrt(high)
     first, last = low + inward_step(low), high - inward_step(high)
     anchor = jnp.where(central, middle, jnp.where(negative, first, last))
-    distance = jnp.where(central, to_middle, to_bound)
-    theta = anchor + anchor * jnp.expm1(jnp.where(negative, -distance, distance))
+    size = jnp.where(central, to_middle, to_bound)
+    distance = jnp.where(negative, -size, size)
+    # Next to an anchor the sum keeps what the product would round away; far below, it cancels.
+    near = anchor + anchor * jnp.expm1(distance)
+    theta = jnp.where(distance > -0.5, near, anchor * jnp.exp(distance))
     # Of a NaN nothing is to be said; what is flushed to 0 next to a tiny bound is put back inside.
     return jnp.where(theta < first, first, jnp.where(theta > last, last, theta))
 
@@ -90,9 +93,8 @@ def _between_jvp(primals, tangents):
 
 def _center_at(theta: float, low: float, high: float) -> float:
     width, to_low = math.log(high / low), math.log(theta / low)
-    return (
-        math.sqrt(low) * math.sqrt(high) * math.exp(width / 4 * math.log(to_low / (width - to_low)))
-    )
+    bent = width / 4 * math.log(to_low / (width - to_low))
+    return math.sqrt(low) * math.sqrt(high) * math.exp(bent)
 
 
 def _conditions(center, scale, low, high, *, dtype, xp):

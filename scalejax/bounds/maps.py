@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Num
 
 from scalejax.bounds.elementary import inward_step
 from scalejax.bounds.kind import Kind
@@ -20,11 +20,11 @@ from scalejax.bounds.kinds import BY_BOUNDS, Chosen, kind_masks
 
 @partial(jax.jit, static_argnames=("kinds", "chosen"), inline=True)
 def forward_and_log_det(
-    z: Float[ArrayLike, "..."],
-    center: Float[ArrayLike, "..."],
-    scale: Float[ArrayLike, "..."],
-    low: Float[ArrayLike, "..."],
-    high: Float[ArrayLike, "..."],
+    z: Num[ArrayLike, "..."],
+    center: Num[ArrayLike, "..."],
+    scale: Num[ArrayLike, "..."],
+    low: Num[ArrayLike, "..."],
+    high: Num[ArrayLike, "..."],
     *,
     kinds: tuple[Kind, ...] = BY_BOUNDS,
     chosen: Chosen = (),
@@ -52,11 +52,11 @@ def forward_and_log_det(
 
 @partial(jax.jit, static_argnames=("kinds", "chosen"), inline=True)
 def inverse(
-    theta: Float[ArrayLike, "..."],
-    center: Float[ArrayLike, "..."],
-    scale: Float[ArrayLike, "..."],
-    low: Float[ArrayLike, "..."],
-    high: Float[ArrayLike, "..."],
+    theta: Num[ArrayLike, "..."],
+    center: Num[ArrayLike, "..."],
+    scale: Num[ArrayLike, "..."],
+    low: Num[ArrayLike, "..."],
+    high: Num[ArrayLike, "..."],
     *,
     kinds: tuple[Kind, ...] = BY_BOUNDS,
     chosen: Chosen = (),

@@ -33,7 +33,7 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class GradientBalance:
-    """What `gradient_balance` found, for P' free parameters: those that are not pinned.
+    """What `gradient_balance` found, for the free parameters: those that are not pinned.
 
     A gradient is that of the log-density with respect to θ, and that of its pullback with respect
     to z, which is what a sampler follows. The curvature is the negative Hessian of the same.
@@ -43,22 +43,22 @@ class GradientBalance:
     """Flat names of the free parameters."""
     groups: tuple[str, ...]
     """The group of each."""
-    theta: Float[np.ndarray, "P'"]
+    theta: Float[np.ndarray, " free"]
     """|∂/∂θ|: the median over points, each in one over the unit of its parameter."""
-    theta_range: Float[np.ndarray, "2 P'"]
+    theta_range: Float[np.ndarray, "2 free"]
     """The 10 % and 90 % quantiles over points."""
-    z: Float[np.ndarray, "P'"]
+    z: Float[np.ndarray, " free"]
     """|∂/∂z|: the median over points."""
-    z_range: Float[np.ndarray, "2 P'"]
-    curvature_theta: Float[np.ndarray, "P'"] | None
+    z_range: Float[np.ndarray, "2 free"]
+    curvature_theta: Float[np.ndarray, " free"] | None
     """Eigenvalues, rising, of the curvature in θ, at the point of highest density; None if there
     are more than 2000 parameters."""
-    curvature_z: Float[np.ndarray, "P'"] | None
+    curvature_z: Float[np.ndarray, " free"] | None
     """The same in z."""
-    curvature_scaled: Float[np.ndarray, "P'"] | None
+    curvature_scaled: Float[np.ndarray, " free"] | None
     """The same in z after a diagonal scaling by the widths that it implies, which is what a
     diagonal mass matrix comes to."""
-    inflation: Float[np.ndarray, "P'"] | None
+    inflation: Float[np.ndarray, " free"] | None
     """Variance inflation of each parameter: its variance over what it would be if all others were
     known. 1 where it is correlated to none; no diagonal scaling changes it."""
     pairs: tuple[Pair, ...]

@@ -61,7 +61,7 @@ def log_density(
     median = scaling.unpack(scaling.to_original(jnp.zeros(scaling.size)))
     free = {
         group.name: median[group.name].shape
-        for group, part in scaling._slices()
+        for group, part in scaling.slices()
         if not (scaling.pinned[part]).all()
     }
     shapes = {name: jnp.shape(value) for name, value in latent.items()}

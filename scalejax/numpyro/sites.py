@@ -11,7 +11,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax.core import Tracer
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Num
 
 from scalejax.coordinates import AbstractCoordinates
 from scalejax.numpyro.distributions import (
@@ -27,7 +27,7 @@ def sample_scaled(
     scaling: AbstractCoordinates,
     *,
     prior: dist.Distribution | NormalPrior,
-    shards: float = 1,
+    shards: Num[ArrayLike, ""] = 1,
 ) -> dict[str, Float[Array, "..."]]:
     """Sample every parameter of a Scaling from one vector z; values in physical units.
 
@@ -59,7 +59,7 @@ def sample_scaled(
         >>> theta["a"].shape, theta["b"].shape
         ((3,), ())
     """
-    if not isinstance(shards, Tracer) and not shards >= 1:
+    if not isinstance(shards, Tracer) and not float(shards) >= 1:  # pyright: ignore
         raise ValueError(f"shards must be at least 1; got {shards}")
     if isinstance(prior, NormalPrior):
         z = numpyro.sample(f"{name}_z", normal_of_root(prior.scale * shards**0.5, scaling))

@@ -84,7 +84,7 @@ def init_to_original(
                 f"[{low[label].max()}, {high[label].min()}]; got {value}"
             )
     root_z = root.to_normalized(scaling.pack(theta))
-    asked = scaling.pack({n: jnp.full(shapes[n], n in given) for n in scaling.names})
+    asked = scaling.pack({n: jnp.full(shapes[n], float(n in given)) for n in scaling.names})
     root_z = jnp.where(asked > 0, root_z, 0)
     start_z = jnp.asarray(scaling.from_root(root_z), float)  # as NumPyro's draws are
     strategy: Any = init_to_value(values={f"{name}_z": start_z})

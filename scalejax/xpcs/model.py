@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpyro
 import numpyro.distributions as dist
-from jaxtyping import Array, Float
+from jaxtyping import ArrayLike, Float, Num
 
 from scalejax.coordinates import AbstractCoordinates
 from scalejax.numpyro import NormalPrior, sample_scaled
@@ -14,10 +14,10 @@ from scalejax.xpcs.correlation import Experiment, two_time
 def model(
     scaling: AbstractCoordinates,
     experiment: Experiment,
-    c2: Float[Array, "n_phi n_pairs"] | None = None,
+    c2: Float[ArrayLike, "n_phi n_pairs"] | None = None,
     *,
     prior: dist.Distribution | NormalPrior,
-    shards: float = 1,
+    shards: Num[ArrayLike, ""] = 1,
 ) -> None:
     """c2 at the pairs t1 < t2 is normal about `two_time`, with a standard deviation to be found.
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from scalejax.xpcs import Experiment, simulate, to_matrix, two_time
-from scalejax.xpcs.correlation import _positive, _sinc, power_law_integral
+from scalejax.xpcs.correlation import _levelled, _sinc, power_law_integral
 from tests.oracle import mpmath
 
 STATIC = {
@@ -75,7 +75,7 @@ def test_integral_converges_to_the_power_law(float64):
 @given(x=st.just(0.0) | st.floats(-1e6, 1e6), floor=st.sampled_from([0.1, 1e-8]))
 def test_floor_is_positive_and_keeps_its_gradient(dtype, x, floor):
     x = jnp.asarray(x, dtype)
-    value, slope = jax.value_and_grad(_positive)(x, floor)
+    value, slope = jax.value_and_grad(_levelled)(x, floor)
     assert value > 0
     # floor²/(4·x²) for negative x, as long as the number can be held.
     assert slope > 0 or (floor / x) ** 2 < 5 * np.finfo(dtype).tiny
@@ -115,5 +115,5 @@ def test_simulated_noise(float64):
 
 
 def test_to_matrix():
-    matrix = to_matrix(np.array([[1.0, 2.0, 3.0]]), [9.0], 3)
+    matrix = to_matrix(np.array([[1.0, 2.0, 3.0]]), np.array([9.0]), 3)
     np.testing.assert_array_equal(matrix[0], [[9, 1, 2], [1, 9, 3], [2, 3, 9]])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scalejax import Parameter, ParameterSpace
-from scalejax.xpcs import default_config, default_space, for_mode, two_time
+from scalejax.xpcs import default_config, default_space, for_mode, read_space, two_time
 from scalejax.xpcs.inputs import read_measurement, simulate_measurement
 
 GOOD = {

@@ -6,7 +6,7 @@ For code that is moving over: one Scaling takes the place of a dictionary of obj
 from __future__ import annotations
 
 import logging
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL
 logger = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class SupportsBoundsAndPriors(Protocol):
     """What `compute_scaling_factors` asks of a parameter space."""
 
