@@ -255,8 +255,10 @@ class Scaling(AbstractCoordinates):
         found = list(bounds.of_every_kind(*arrays, dtype=self.center.dtype, xp=xp))
         kinds = _ordered({*bounds.BY_BOUNDS, *(kind for kind, _, _ in self._chosen)})
         masks = bounds.kind_masks(low, high, kinds=kinds, chosen=self._chosen)
+        # The map is worked out in the working dtype, in which a distance may be none at all.
+        rounded = tuple(array.astype(self.center.dtype) for array in arrays)
         for kind in kinds:
-            for text, about, good in kind.conditions(*arrays, dtype=self.center.dtype, xp=xp):
+            for text, about, good in kind.conditions(*rounded, dtype=self.center.dtype, xp=xp):
                 found.append(bounds.Condition(text, about, good | ~masks[kind]))
         if hasattr(self, "kinds"):
             known = masks[kinds[0]] & False

@@ -1,7 +1,8 @@
 """What must hold of center, scale, low and high, whatever the kind, and parts of what kinds ask.
 
-NumPy in float64 at construction, of values as they were declared and before they are rounded; JAX
-in the working dtype where `Scaling.checked` puts the check into a computation.
+NumPy at construction, and JAX where `Scaling.checked` puts the check into a computation. What holds
+whatever the kind is asked of values as they were declared, in float64 and before they are rounded;
+the rest in the working dtype.
 """
 
 import jax.numpy as jnp

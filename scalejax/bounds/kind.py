@@ -27,8 +27,8 @@ class Kind:
     """One kind of bounds: where it applies, its map and its inverse, and what must hold.
 
     The functions act on arrays that broadcast against each other, of one floating dtype, and are
-    traced by JAX. `conditions` gets NumPy or JAX arrays, with the one or the other as `xp`, in
-    float64 where it can; `center_at` gets and gives numbers of Python.
+    traced by JAX. `conditions` gets NumPy or JAX arrays, with the one or the other as `xp`, in the
+    working `dtype`; `center_at` gets and gives numbers of Python.
 
     Examples:
         >>> from scalejax.bounds import KINDS
