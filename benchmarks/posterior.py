@@ -30,7 +30,8 @@ def simulated(mode, n_phi, seed):
     """The space of a model, and a measurement; n_phi None is as many angles as by default."""
     config = default_config(mode)
     space = for_mode(read_space(config), mode)
-    return space, simulate_measurement(config, space, mode, n_phi, seed)
+    measurement = simulate_measurement(config, space, mode, n_phi, seed)
+    return space.sized(phi=measurement.experiment.phi.size), measurement
 
 
 def sample(model, *args, draws, **kwargs):
