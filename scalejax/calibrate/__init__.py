@@ -6,10 +6,10 @@ and a `Report`. None raises for a hard posterior: where the fit does not pass it
 says why, and the coordinates are the best that do.
 """
 
-from scalejax.calibrate.curvature import from_log_density as from_log_density
-from scalejax.calibrate.curvature import from_residuals as from_residuals
+from scalejax.calibrate.density import from_log_density as from_log_density
 from scalejax.calibrate.draws import from_draws as from_draws
 from scalejax.calibrate.report import K_HAT_GOOD as K_HAT_GOOD
 from scalejax.calibrate.report import K_HAT_LIMIT as K_HAT_LIMIT
 from scalejax.calibrate.report import CoordinatesKind as CoordinatesKind
 from scalejax.calibrate.report import Report as Report
+from scalejax.calibrate.residuals import from_residuals as from_residuals

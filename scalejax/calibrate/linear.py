@@ -8,24 +8,56 @@ from scalejax.calibrate.report import CoordinatesKind
 from scalejax.coordinates import AbstractCoordinates
 from scalejax.whitened import Whitened, WhitenedLowRank
 
+# No direction is wider than 1, the unit of z, in which a prior has about that width; and none is
+# so narrow that the others lose their digits beside it.
+FLATTEST, STEEPEST = 1.0, 1e24
 
-def factor_of(covariance: np.ndarray, kind: CoordinatesKind) -> np.ndarray:
-    """A lower-triangular factor of a covariance, or of its diagonal."""
-    if kind is CoordinatesKind.DIAGONAL:
-        return np.diag(np.sqrt(np.diag(covariance)))
-    return np.linalg.cholesky(covariance)
+
+def spectrum(curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues of a curvature, held within `FLATTEST` and `STEEPEST`, and its eigenvectors."""
+    values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
+    return np.clip(values, FLATTEST, STEEPEST), vectors
+
+
+def factor_of_curvature(curvature: np.ndarray) -> np.ndarray:
+    """A lower-triangular factor of the covariance of the Gaussian with this curvature."""
+    values, vectors = spectrum(curvature)
+    return lower(vectors / np.sqrt(values))
+
+
+def lower(root: np.ndarray) -> np.ndarray:
+    """The lower-triangular L with L·Lᵀ = root·rootᵀ and a positive diagonal.
+
+    By QR and not by Cholesky, which would square the condition number.
+    """
+    found = np.linalg.qr(root.T, mode="r").T
+    signs = np.where(np.diag(found) < 0, -1.0, 1.0)
+    found = np.tril(found * signs)
+    smallest = np.finfo(np.float64).tiny ** 0.5
+    np.fill_diagonal(found, np.maximum(np.diag(found), smallest))
+    return found
+
+
+def diagonal_of(factor: np.ndarray) -> np.ndarray:
+    """The factor of the covariance's diagonal alone."""
+    return np.diag(np.sqrt((factor**2).sum(1)))
 
 
 def whitened(
     base: AbstractCoordinates, loc: np.ndarray, factor: np.ndarray, kind: CoordinatesKind
 ) -> AbstractCoordinates:
-    """The map w ↦ loc + factor·w on top of the base."""
+    """The map w ↦ loc + factor·w on top of the base, or that of the covariance's diagonal."""
     if kind is CoordinatesKind.DIAGONAL:
-        return WhitenedLowRank(base, loc, np.diag(factor))
+        return WhitenedLowRank(base, loc, np.diag(diagonal_of(factor)))
     return Whitened(base, loc, factor)
 
 
 def condition_number(matrix: np.ndarray) -> float:
     """Largest over smallest eigenvalue; infinite where that is not positive."""
-    values = np.linalg.eigvalsh(np.atleast_2d(matrix))
+    matrix = np.atleast_2d(matrix)
+    if not matrix.size:
+        return 1.0
+    if not np.isfinite(matrix).all():
+        return float("inf")
+    values = np.linalg.eigvalsh(matrix)
     return float(values[-1] / values[0]) if values[0] > 0 else float("inf")

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scalejax.calibrate.problem import no_mode, nowhere_finite
+from scalejax.calibrate.modes import MODE_GAP
+from scalejax.calibrate.problem import refused
 from scalejax.calibrate.report import CoordinatesKind, Report
 from scalejax.whitened import WhitenedLowRank
 
 
-def low_rank_fit(problem, searches, starts, key, rank):
-    """A diagonal and the softest and stiffest directions beside it, by Hessian-vector products."""
+def low_rank_fit(problem, ends, potentials, key, rank):
+    """A diagonal and the softest and stiffest directions beside it, by Hessian-vector products.
+
+    `ends`, (n, P), are where searches ended, and `potentials` how high.
+    """
     from jax.experimental.sparse.linalg import lobpcg_standard
 
-    ends, costs = zip(*itertools.islice(searches, starts), strict=True)
-    zs, spent = jnp.stack(ends), sum(costs)
-    potentials = np.asarray(problem.potentials(zs))
     if not np.isfinite(potentials).any():
-        return nowhere_finite(problem, spent, starts)
-    z = zs[np.nanargmin(potentials)]
+        reason = "the log-density is not finite where the searches ended"
+        return refused(problem, reason, (0, len(ends)))
+    best = int(np.argmin(potentials))
+    z = jnp.asarray(ends[best], problem.dtype)
     gradient = jax.grad(problem.potential)
 
     @jax.jit
@@ -46,27 +47,58 @@ def low_rank_fit(problem, searches, starts, key, rank):
 
     stiff, stiffest, more = lobpcg_standard(scaled, start, m=60)
     _, softest, most = lobpcg_standard(lambda v: stiff.max() * v - scaled(v), start, m=60)
-    spent += 64 + half * int(steps + more + most)
+    problem.spent += 64 + half * int(steps + more + most)
     directions, _ = jnp.linalg.qr(jnp.concatenate([stiffest, softest], 1))
     inner = directions.T @ scaled(directions)
     values, rotation = jnp.linalg.eigh((inner + inner.T) / 2)
-    spent += 2 * half
+    problem.spent += 2 * half
     directions = directions @ rotation
     # No wider than the unit of z.
     stretch = 1 / jnp.sqrt(jnp.maximum(values, 1 / root.max() ** 2))
-    reasons: list[str] = []
+    # Each search's end, in the widths of the fit: the ends of one mode lie as far from it as the
+    # search was rough, those of others farther.
+    found, reasons = 1, []
+    fitted = WhitenedLowRank(problem.base, z, 1 / root[:, 0], directions, stretch)
+    for i, end in enumerate(ends):
+        gap = potentials[i] - potentials[best]
+        if i == best or not np.isfinite(gap):
+            continue
+        apart = float(jnp.linalg.norm(fitted.from_base(jnp.asarray(end, problem.dtype))))
+        if apart < 3 * np.sqrt(len(z)) and gap < len(z):
+            found += 1
+        elif gap < MODE_GAP:
+            reasons.append(
+                f"another mode, {apart:.2g} standard deviations away, is as much as e^-{gap:.1f} "
+                "as high: no one linear map suits both"
+            )
+    doubts = []
+    if found < 2 and len(ends) > 1:
+        doubts.append(f"of {len(ends)} starts only one reached the best mode")
     length = np.nan
+
+    def report(kind):
+        return Report(
+            kind,
+            round(problem.spent),
+            newton_decrement=length,
+            starts=(found, len(ends)),
+            log_density=-float(potentials[best]),
+            mode=tuple(ends[best].tolist()),
+            reasons=tuple(reasons),
+            doubts=tuple(doubts),
+        )
+
+    if reasons:
+        return problem.base, report(CoordinatesKind.NONE)
     for kind in (CoordinatesKind.LOW_RANK, CoordinatesKind.DIAGONAL):
         kept = (directions, stretch) if kind is CoordinatesKind.LOW_RANK else (None, None)
         coordinates = WhitenedLowRank(problem.base, z, 1 / root[:, 0], *kept)
         length, trouble = _descend(problem, coordinates, check_key)
-        spent += 3 * _LINES
+        problem.spent += 3 * _LINES
         if trouble is None:
-            return coordinates, Report(kind, spent, newton_decrement=length, reasons=tuple(reasons))
+            return coordinates, report(kind)
         reasons.append(f"{kind}: {trouble}")
-    return problem.base, Report(
-        CoordinatesKind.NONE, spent, newton_decrement=length, reasons=tuple(reasons)
-    )
+    return problem.base, report(CoordinatesKind.NONE)
 
 
 _LINES = 32
@@ -95,7 +127,10 @@ def _descend(problem, coordinates, key) -> tuple[float, str | None]:
     rise, expected, gradients = (np.asarray(x, np.float64) for x in fall(w))
     length = float(np.linalg.norm(gradients[0]))
     if not length <= 0.1 * np.sqrt(size):
-        return length, no_mode(length)
+        return length, (
+            f"no mode was found: the gradient where the best search ended is {length:.2g} in units "
+            "of the fitted standard deviations"
+        )
     ratio = rise / expected
     if not ((ratio > 0.5) & (ratio < 2)).all():
         worst = ratio[np.argmax(np.abs(np.log(np.where(ratio > 0, ratio, np.inf))))]

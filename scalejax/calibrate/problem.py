@@ -1,12 +1,12 @@
-"""What is calibrated: a log-density in the z of some coordinates, and where searches begin."""
+"""What is calibrated: a log-density in the z of some coordinates, and what it has cost so far."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from scalejax.calibrate.report import CoordinatesKind, Report
@@ -14,17 +14,61 @@ from scalejax.coordinates import AbstractCoordinates
 
 
 class Problem:
-    """A log-density of z, of shape (P,), in coordinates; `Coordinates.pullback` makes it."""
+    """A log-density of z, of shape (P,), in coordinates, and its curvature.
 
-    def __init__(self, base: AbstractCoordinates, log_density: Callable[[Array], Float[Array, ""]]):
+    `spent` counts gradients over all data; an evaluation counts as one, a Jacobian as 1 + P, and
+    what is done on a part of the data by that part.
+    """
+
+    def __init__(
+        self,
+        base: AbstractCoordinates,
+        log_density: Callable[[Array], Float[Array, ""]],
+        curvature: Callable[[Array], Float[Array, "P P"]] | None = None,
+    ):
         self.base, self.log_density = base, log_density
         self.dtype = jnp.result_type(float)  # what optimisers compute in, whatever the base has
+        self.spent = 0.0
         self.potentials = jax.jit(jax.vmap(self.potential))
+        self.value_and_gradient = jax.jit(jax.value_and_grad(self.potential))
+        self.curvature = jax.jit(curvature or self._hessian)
 
     def potential(self, z: Array) -> Array:
         """−log density, and infinity where that is no number."""
         value = -self.log_density(z)
         return jnp.where(jnp.isnan(value), jnp.inf, value)
+
+    def _hessian(self, z: Array) -> Array:
+        return derivative(jax.grad(self.potential))(z)
+
+
+def derivative(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """The Jacobian, forwards, or backwards for a function that JAX knows backwards alone."""
+
+    def of(z: Array) -> Array:
+        try:
+            return jax.jacfwd(f)(z)
+        except TypeError as error:
+            if "custom_vjp" not in str(error):
+                raise
+            return jax.jacrev(f)(z)
+
+    return of
+
+
+def spread(key: Array, count: int, size: int, dtype) -> Array:
+    """Quasi-random points with the distribution of a standard normal, of shape (count, size).
+
+    A scrambled Sobol sequence, while SciPy has as many dimensions.
+    """
+    from scipy import stats
+
+    if size > stats.qmc.Sobol.MAXDIM:
+        return jax.random.normal(key, (count, size), dtype)
+    seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
+    sobol = stats.qmc.Sobol(size, rng=np.random.default_rng(seed))
+    points = sobol.random_base2(int(np.ceil(np.log2(max(count, 2)))))[:count]
+    return jnp.asarray(stats.norm.ppf(np.clip(points, 1e-12, 1 - 1e-12)), dtype)
 
 
 def check_starts(starts: int) -> None:
@@ -33,29 +77,9 @@ def check_starts(starts: int) -> None:
         raise ValueError(f"starts: expected at least 1; got {starts}")
 
 
-def searches_of(solve, key, start, problem) -> Iterator[tuple[Array, int]]:
-    """Where searches end, in z, and what each has cost, of as many as are asked for.
-
-    The first starts at θ = `start`, or z = 0, the others at normal draws of z. They run one after
-    the other: together, all would take as many steps as the slowest.
-    """
-    size = problem.base.size
-    z = jnp.zeros(size) if start is None else problem.base.to_normalized(start)
-    for i in itertools.count():
-        end, cost = solve(z.astype(problem.dtype))
-        yield end, int(cost)
-        z = jax.random.normal(jax.random.fold_in(key, i), (size,), problem.dtype)
-
-
-def nowhere_finite(problem, spent, starts) -> tuple[AbstractCoordinates, Report]:
-    """The coordinates as they were: there is nothing to fit."""
-    reason = "the log-density is not finite where the searches ended"
-    return problem.base, Report(CoordinatesKind.NONE, spent, starts=(0, starts), reasons=(reason,))
-
-
-def no_mode(length: float) -> str:
-    """That a search has ended where there is no mode."""
-    return (
-        f"no mode was found: the gradient where the best search ended is {length:.2g} in units of "
-        "the fitted standard deviations"
-    )
+def refused(
+    problem: Problem, reason: str, starts: tuple[int, int] = (0, 0)
+) -> tuple[AbstractCoordinates, Report]:
+    """The coordinates as they were, and why."""
+    spent = round(problem.spent)
+    return problem.base, Report(CoordinatesKind.NONE, spent, starts=starts, reasons=(reason,))

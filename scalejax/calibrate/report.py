@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -43,7 +43,7 @@ class CoordinatesKind(StrEnum):
 class Report:
     """What a calibration found, and what it cost.
 
-    `reasons` says why the coordinates are not better; `kind.advice` what to do.
+    `kind.advice` says what to do with the coordinates.
     """
 
     kind: CoordinatesKind
@@ -57,12 +57,22 @@ class Report:
     """How many starts found the mode, of how many."""
     condition: float = float("nan")
     """Condition number of the curvature at the mode, in the z of the coordinates given."""
+    log_density: float = float("nan")
+    """At the mode, of the z of the coordinates given: what a sampler must not find to be exceeded.
+    """
+    mode: tuple[float, ...] = field(default=(), repr=False)
+    """In the z of the coordinates given."""
     reasons: tuple[str, ...] = ()
+    """Why the coordinates are not better."""
+    doubts: tuple[str, ...] = ()
+    """What speaks against the mode itself, or against taking the fit for all of the posterior."""
 
     @property
     def good(self) -> bool:
         """Whether a sampler can do without adapting to correlations, and with a short warmup."""
         kind = CoordinatesKind
+        if self.doubts:
+            return False
         return self.kind in (kind.DENSE, kind.LOW_RANK) and not self.k_hat > K_HAT_GOOD
 
     def __str__(self) -> str:
@@ -77,4 +87,4 @@ class Report:
         if np.isfinite(self.condition):
             parts.append(f"condition number {self.condition:.2g} before")
         parts.append(f"{self.gradients} gradients")
-        return "; ".join(parts) + "".join(f"\n  {reason}" for reason in self.reasons)
+        return "; ".join(parts) + "".join(f"\n  {t}" for t in (*self.doubts, *self.reasons))

@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 
 # Where a rate would fall to 0 or below, it levels off at about these instead (Å²/s and 1/s). Both
 # are far below what a measurement resolves.
@@ -81,23 +81,58 @@ def two_time(
     """
     theta = {name: jnp.asarray(value) for name, value in theta.items()}
     i, j = experiment.pairs
+    decay, strain = _decay_and_strain(theta, experiment, i, j)
+
+    def at_angle(phi, contrast, offset):
+        return offset + contrast * decay * _shear_factor(theta, strain, phi)
+
+    return jax.vmap(at_angle)(experiment.phi, theta["contrast"], theta["offset"])
+
+
+def two_time_at(
+    theta: Mapping[str, Float[ArrayLike, "..."]],
+    experiment: Experiment,
+    index: Int[ArrayLike, " m"],
+) -> Float[Array, " m"]:
+    """Some of the values of `two_time`, by their places in `two_time(…).ravel()`.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from scalejax.xpcs import Experiment
+        >>> from scalejax.xpcs.correlation import two_time_at
+        >>> experiment = Experiment(t=jnp.arange(3.0), phi=jnp.zeros(2), q=0.0, gap=0.0)
+        >>> theta = {"contrast": jnp.array([0.2, 0.3]), "offset": jnp.ones(2),
+        ...          "D0": 1.0, "alpha": 0.0, "D_offset": 0.0}
+        >>> print(two_time_at(theta, experiment, jnp.array([0, 5])))
+        [1.2 1.3]
+    """
+    theta = {name: jnp.asarray(value) for name, value in theta.items()}
+    i, j = (jnp.asarray(x) for x in experiment.pairs)
+    angle, pair = jnp.divmod(jnp.asarray(index), len(i))
+    decay, strain = _decay_and_strain(theta, experiment, i[pair], j[pair])
+    shear = _shear_factor(theta, strain, experiment.phi[angle])
+    return theta["offset"][angle] + theta["contrast"][angle] * decay * shear
+
+
+def _decay_and_strain(theta, experiment, i, j):
+    """exp(−q²∫D dt) and ½·q·gap·∫γ̇ dt between frames i and j; None without shear."""
     t, q = experiment.t, experiment.q
     diffusion = power_law_integral(
         t, theta["D0"], theta["alpha"], theta["D_offset"], DIFFUSION_FLOOR
     )
     decay = jnp.exp(-(q**2) * (diffusion[j] - diffusion[i]))
     if "gamma_dot_t0" not in theta:
-        return theta["offset"][:, None] + theta["contrast"][:, None] * decay
+        return decay, None
     shear = power_law_integral(
         t, theta["gamma_dot_t0"], theta["beta"], theta["gamma_dot_t_offset"], SHEAR_FLOOR
     )
-    strain = q * experiment.gap / 2 * (shear[j] - shear[i])
+    return decay, q * experiment.gap / 2 * (shear[j] - shear[i])
 
-    def at_angle(phi, contrast, offset):
-        phase = strain * jnp.cos(jnp.deg2rad(phi - theta["phi0"]))
-        return offset + contrast * decay * _sinc(phase) ** 2
 
-    return jax.vmap(at_angle)(experiment.phi, theta["contrast"], theta["offset"])
+def _shear_factor(theta, strain, phi):
+    if strain is None:
+        return 1.0
+    return _sinc(strain * jnp.cos(jnp.deg2rad(phi - theta["phi0"]))) ** 2
 
 
 def to_matrix(

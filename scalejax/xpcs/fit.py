@@ -18,9 +18,10 @@ from scalejax.numpyro import NormalPrior, init_to_original, init_to_standard_nor
 from scalejax.sampling import Sampling
 from scalejax.scaling import Scaling
 from scalejax.space import ParameterSpace
-from scalejax.xpcs.correlation import two_time
+from scalejax.xpcs.correlation import two_time, two_time_at
 from scalejax.xpcs.inputs import Measurement
 from scalejax.xpcs.model import model
+from scalejax.xpcs.parameters import PER_ANGLE
 
 Prior = dist.Distribution | NormalPrior
 
@@ -32,18 +33,22 @@ def log_density(
 
     `prior` is a distribution of θ, or the normal prior on z of `scaling`.
     """
-    residuals, rest = _parts(measurement, scaling, prior)
+    residuals, _, rest = _parts(measurement, scaling, prior)
     return lambda theta: rest(theta) - (residuals(theta) ** 2).sum() / 2
 
 
 def _parts(measurement, scaling, prior):
-    """Residuals in units of the noise, and the log-density but for half their squares."""
+    """Residuals in units of the noise, some of them, and the log-density but for their squares."""
     experiment = measurement.experiment
     c2 = jnp.asarray(measurement.c2, scaling.low.dtype)
 
     def residuals(theta):
         values = scaling.unpack(theta)
         return (c2 - two_time(values, experiment)) / values["sigma"]
+
+    def residuals_at(theta, index):
+        values = scaling.unpack(theta)
+        return (c2.ravel()[index] - two_time_at(values, experiment, index)) / values["sigma"]
 
     def rest(theta):
         noise = c2.size * jnp.log(scaling.unpack(theta)["sigma"])
@@ -54,7 +59,7 @@ def _parts(measurement, scaling, prior):
         density = jnp.where(scaling.pinned, 0, -((z / prior.scale) ** 2) / 2).sum()
         return density - scaling.log_det(z) - noise
 
-    return residuals, rest
+    return residuals, residuals_at, rest
 
 
 def calibrated(
@@ -70,7 +75,7 @@ def calibrated(
 
     The search starts at the initial values of the space, where it has any.
     """
-    residuals, rest = _parts(measurement, scaling, prior)
+    residuals, residuals_at, rest = _parts(measurement, scaling, prior)
     median = scaling.unpack(scaling.to_original(jnp.zeros(scaling.size)))
     initial = {name: jnp.broadcast_to(jnp.asarray(value), median[name].shape)
                for name, value in space.initial.items()}  # fmt: skip
@@ -78,7 +83,15 @@ def calibrated(
     if method == "laplace":
         density = log_density(measurement, scaling, prior=prior)
         return from_log_density(density, scaling, **options)
-    return from_residuals(residuals, scaling, log_prior=rest, **options)
+    return from_residuals(
+        residuals,
+        scaling,
+        log_prior=rest,
+        residuals_at=residuals_at,
+        linear=PER_ANGLE,
+        noise="sigma",
+        **options,
+    )
 
 
 def sample_posterior(

@@ -1,0 +1,134 @@
+"""Coordinates from a log-density: a wide search, its best polished, and the curvature there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from scalejax.calibrate.dense import dense_fit
+from scalejax.calibrate.guard import guarded
+from scalejax.calibrate.low_rank import low_rank_fit
+from scalejax.calibrate.modes import polished
+from scalejax.calibrate.problem import Problem, check_starts, refused, spread
+from scalejax.calibrate.report import Report
+from scalejax.coordinates import AbstractCoordinates
+
+DENSE_LIMIT = 2000
+ROUNDS = 3  # of a search that has reached its best mode only once
+
+
+def from_log_density(
+    log_density: Callable[[Float[Array, " P"]], Float[ArrayLike, ""]],
+    coordinates: AbstractCoordinates,
+    *,
+    key: Array,
+    start: Float[ArrayLike, " P"] | None = None,
+    starts: int = 64,
+    draws: int = 1000,
+    max_steps: int = 1000,
+    rank: int = 20,
+) -> tuple[AbstractCoordinates, Report]:
+    """Coordinates from the curvature at the mode of a log-density of θ, of shape (P,).
+
+    The mode in z is sought by BFGS (L-BFGS from 200 parameters on) from `starts` points, side by
+    side: from `start`, a θ (by default that at z = 0), and from quasi-random normal z. Each takes
+    a few dozen steps; those that are lowest, and all that end in different places, go on by
+    Newton's method. Where only one start has reached the best mode, the search is widened, up to
+    three times as far. No direction is taken to be wider than the unit of z. `draws` of the fitted
+    Gaussian are weighed against the density.
+
+    For more than 2000 parameters there are at most 4 starts, the curvature is a diagonal and `rank`
+    directions, from Hessian-vector products, and the density must fall towards draws of the fit
+    as its curvature says, since weights say nothing there.
+
+    **Raises** `ValueError` for starts below 1, and nothing for a hard posterior.
+
+    Examples:
+        >>> import jax
+        >>> from scalejax import Scaling
+        >>> from scalejax.calibrate import from_log_density
+        >>> scaling = Scaling(0.0, 1.0, low=-9.0, high=9.0, groups={"a": None, "b": None})
+        >>> def log_density(theta):
+        ...     a, b = theta
+        ...     return -((a + b) ** 2) / 0.02 - (a - b) ** 2 / 2
+        >>> coordinates, report = from_log_density(log_density, scaling, key=jax.random.key(0))
+        >>> print(report.kind)
+        dense
+    """
+    check_starts(starts)
+    # A model may compute in another dtype than the coordinates'; the search is in one.
+    of_z = coordinates.pullback(lambda theta: jnp.asarray(log_density(theta), theta.dtype))
+    problem = Problem(coordinates, of_z)
+    return guarded(problem, lambda: _fit(problem, key, start, starts, draws, max_steps, rank))
+
+
+def _fit(problem, key, start, starts, draws, max_steps, rank):
+    base, size = problem.base, problem.base.size
+    search_key, check_key = jax.random.split(key)
+    first = jnp.zeros(size) if start is None else base.to_normalized(start)
+    first = jnp.asarray(first, problem.dtype)
+    if size > DENSE_LIMIT:
+        count = min(starts, 4)
+        z = jnp.concatenate([first[None], spread(search_key, count, size, problem.dtype)])[:count]
+        ends, potentials = minimised(problem, z, max_steps)
+        return low_rank_fit(problem, ends, potentials, check_key, rank)
+    tried, found, modes = 0, 0, []
+    zs, values = np.zeros((0, size)), np.zeros(0)
+    for i in range(ROUNDS):
+        points = spread(jax.random.fold_in(search_key, i), starts, size, problem.dtype)
+        points = jnp.concatenate([first[None], points])[:starts] if i == 0 else points
+        more, potentials = minimised(problem, points, min(max_steps, 50))
+        tried += len(more)
+        zs, values = np.concatenate([zs, more]), np.concatenate([values, potentials])
+        order = np.argsort(values)
+        lowest = zs[order[np.isfinite(values[order])]]
+        if not len(lowest):
+            continue
+        modes = polished(problem, lowest, most=8)
+        if not modes:
+            continue
+        # A mode that is sharper than the search went is known by its height, too.
+        near = [modes[0].apart(z) < 3 * np.sqrt(size) for z in zs]
+        found = int(np.sum(near | (values <= modes[0].potential + 1e-3)))
+        if found > 1 or starts == 1:
+            break
+    if not modes:
+        reason = "the log-density is not finite where the searches ended"
+        return refused(problem, reason, (0, tried))
+    doubts = []
+    if found < 2 and starts > 1:
+        doubts.append(f"of {tried} starts only one reached the best mode: there may be better ones")
+    return dense_fit(problem, modes, (found, tried), doubts, check_key, draws)
+
+
+def minimised(problem: Problem, starts: Array, max_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where searches from `starts`, (n, P), end after `max_steps` steps, and how high."""
+    import optimistix as optx
+
+    solver: Any = optx.BFGS if starts.shape[-1] < 200 else optx.LBFGS
+    solver = solver(rtol=1e-4, atol=1e-4)
+
+    def solve(z):
+        solution = optx.minimise(
+            lambda z, _: problem.potential(z), solver, z, max_steps=max_steps, throw=False
+        )
+        return solution.value, solution.stats["num_steps"]
+
+    @eqx.filter_jit
+    def side_by_side(z):
+        # As many at once as the memory of a few Hessians allows.
+        at_once = int(np.clip(4e7 / starts.shape[-1] ** 2, 1, len(starts)))
+        return jax.lax.map(solve, z, batch_size=at_once)
+
+    ends, steps = side_by_side(starts)
+    problem.spent += float(steps.sum()) + len(starts)
+    potentials = np.asarray(problem.potentials(ends), np.float64)
+    ends = np.asarray(ends, np.float64)
+    sound = np.isfinite(potentials) & np.isfinite(ends).all(1)
+    return np.where(sound[:, None], ends, 0.0), np.where(sound, potentials, np.inf)

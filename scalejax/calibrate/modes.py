@@ -1,0 +1,102 @@
+"""Modes: Newton's method from where a search ended, and how the ends lie to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+
+from scalejax.calibrate.linear import factor_of_curvature, spectrum
+from scalejax.calibrate.problem import Problem
+
+# Modes whose densities differ by more than this factor, e^10, do not share a posterior.
+MODE_GAP = 10.0
+
+
+@dataclass(frozen=True)
+class End:
+    """Where Newton's method ended."""
+
+    z: np.ndarray
+    potential: float
+    gradient: np.ndarray
+    curvature: np.ndarray
+    factor: np.ndarray
+    """Lower-triangular, of the fitted covariance."""
+
+    @property
+    def decrement(self) -> float:
+        """Length of the gradient in units of the fitted standard deviations."""
+        return float(np.linalg.norm(self.factor.T @ self.gradient))
+
+    def apart(self, z: np.ndarray) -> float:
+        """How far a point is, in the standard deviations fitted here."""
+        return float(np.linalg.norm(np.linalg.solve(self.factor, z - self.z)))
+
+
+_FRACTIONS = np.array([1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 1e-3])
+_SIDESTEPS = np.array([1.0, -1.0, 0.3, -0.3, 0.1, -0.1])
+
+
+def newton(problem: Problem, z: np.ndarray, most: int = 60) -> End | None:
+    """Newton's method with a line search, from next to a mode; None where nothing is finite.
+
+    Of a saddle it makes its way downwards.
+    """
+
+    def lowest(tried, than):
+        values = np.asarray(problem.potentials(jnp.asarray(tried, problem.dtype)))
+        problem.spent += len(tried)
+        better = np.isfinite(values) & (values < than)
+        return tried[np.argmin(np.where(better, values, np.inf))] if better.any() else None
+
+    end = None
+    for _ in range(most):
+        at = jnp.asarray(z, problem.dtype)
+        value, gradient = problem.value_and_gradient(at)
+        matrix = np.asarray(problem.curvature(at), np.float64)
+        gradient = np.asarray(gradient, np.float64)
+        problem.spent += problem.base.size + 1
+        if not (np.isfinite(value) and np.isfinite(gradient).all() and np.isfinite(matrix).all()):
+            return end
+        end = End(z, float(value), gradient, matrix, factor_of_curvature(matrix))
+        values, vectors = spectrum(matrix)
+        direction = -vectors @ (vectors.T @ gradient / values)
+        lower = None
+        if gradient @ -direction > 1e-6:
+            lower = lowest(z + _FRACTIONS[:, None] * direction, end.potential)
+        if lower is None:
+            values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+            if values[0] < 0:
+                aside = z + _SIDESTEPS[:, None] * vectors[:, 0]
+                lower = lowest(aside, end.potential - 1e-3)
+        if lower is None:
+            return end
+        z = lower
+    return end
+
+
+def polished(problem: Problem, candidates: np.ndarray, most: int) -> list[End]:
+    """The modes next to candidates, which come best first; of those in one mode, the first."""
+    ends: list[End] = []
+    for z in candidates:
+        if len(ends) == most:
+            break
+        if any(end.apart(z) < 1.0 for end in ends):
+            continue
+        end = newton(problem, z)
+        if end is not None and all(known.apart(end.z) >= 1.0 for known in ends):
+            ends.append(end)
+    return sorted(ends, key=lambda end: end.potential)
+
+
+def rivals(ends: list[End]) -> list[str]:
+    """What is to be said of modes beside the best, which comes first."""
+    best, *others = ends
+    return [
+        f"another mode, {best.apart(end.z):.2g} standard deviations away, is as much as "
+        f"e^-{end.potential - best.potential:.1f} as high: no one linear map suits both"
+        for end in others
+        if end.potential - best.potential < MODE_GAP
+    ]

@@ -1,0 +1,199 @@
+"""Coordinates from a least-squares model: a search on part of the data, and the curvature of all.
+
+The search goes from many points with few data to few points with all of them. The noise, if it is a
+parameter, is not free on the way: it is the size of the residuals, wherever the search is, so that
+the prior leads while the model is far off and the data take over as it gets better. Parameters that
+enter linearly are solved for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from scalejax.calibrate.dense import dense_fit
+from scalejax.calibrate.guard import guarded
+from scalejax.calibrate.levenberg import Fit, LeastSquares
+from scalejax.calibrate.modes import End, polished
+from scalejax.calibrate.problem import Problem, check_starts, derivative, refused, spread
+from scalejax.calibrate.report import Report
+from scalejax.coordinates import AbstractCoordinates
+
+ROUNDS = 3  # of a search that has reached its best mode only once, or left much unexplained
+# Residuals that are larger than their neighbours' differences by more than this are no noise.
+UNEXPLAINED = 1.5
+
+
+def from_residuals(
+    residuals: Callable[[Float[Array, " P"]], Float[Array, "..."]],
+    coordinates: AbstractCoordinates,
+    *,
+    log_prior: Callable[[Float[Array, " P"]], Float[ArrayLike, ""]],
+    key: Array,
+    residuals_at: Callable[[Float[Array, " P"], Int[Array, " m"]], Float[Array, " m"]]
+    | None = None,
+    linear: Sequence[str] = (),
+    noise: str | None = None,
+    start: Float[ArrayLike, " P"] | None = None,
+    starts: int = 512,
+    draws: int = 1000,
+) -> tuple[AbstractCoordinates, Report]:
+    """Coordinates from a least-squares model: log-density = −½·Σ residuals² + log_prior, of θ.
+
+    Residuals are in units of the noise. `noise` names the parameter that is their standard
+    deviation, if there is one: residuals are then as 1/noise, and `log_prior` is more than the
+    prior, for it holds the −M·log(noise) of M residuals as well. `linear` names the groups that
+    enter the residuals linearly, which are solved for. `residuals_at(theta, index)` gives some of
+    the residuals, by their places in `residuals(theta).ravel()`: with it the search begins on a
+    small part of the data.
+
+    Of `starts` points, `start` (a θ; by default that at z = 0) and quasi-random normal z, the best
+    and as many others go on by Levenberg and Marquardt's method, then the best of those on more of
+    the data, and what is left by Newton's method on all. Where only one start has reached the best
+    mode, or the residuals there are far larger than the differences of their neighbours, the
+    search is widened, up to three times. The curvature of the residuals is that of Gauss and
+    Newton, JᵀJ, which is never negative. The fit is checked as by `from_log_density`.
+
+    **Raises** `ValueError` for starts below 1, and names in `linear` or `noise` that are no group,
+    and nothing for a hard posterior.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from scalejax import Scaling
+        >>> from scalejax.calibrate import from_residuals
+        >>> scaling = Scaling(0.0, 1.0, low=-9.0, high=9.0, groups={"a": None, "b": None})
+        >>> x = jnp.linspace(100.0, 101.0, 20)
+        >>> coordinates, report = from_residuals(
+        ...     lambda theta: (theta[0] + theta[1] * (x - 100.0) - 2.0) / 0.1, scaling,
+        ...     log_prior=lambda theta: -0.5 * (theta**2).sum(), key=jax.random.key(0))
+        >>> print(report.kind)
+        dense
+    """
+    check_starts(starts)
+    if unknown := sorted({*linear, *(() if noise is None else (noise,))} - set(coordinates)):
+        raise ValueError(
+            f"{', '.join(unknown)} is none of the groups {', '.join(coordinates)}: expected their "
+            "names in linear and noise"
+        )
+
+    def of_z(z):
+        return jnp.asarray(residuals(coordinates.to_original(z)), z.dtype)
+
+    rest = coordinates.pullback(lambda theta: jnp.asarray(log_prior(theta), theta.dtype))
+
+    def curvature(z):
+        slopes = derivative(lambda z: jnp.ravel(of_z(z)))(z)
+        gauss_newton = jnp.matmul(slopes.T, slopes, precision=jax.lax.Precision.HIGHEST)
+        return gauss_newton - derivative(jax.grad(rest))(z)
+
+    problem = Problem(coordinates, lambda z: rest(z) - (of_z(z) ** 2).sum() / 2, curvature)
+    squares = LeastSquares(problem, residuals, residuals_at, rest, tuple(linear), noise)
+    return guarded(problem, lambda: _fit(problem, squares, of_z, key, start, starts, draws))
+
+
+def _fit(problem, squares, of_z, key, start, starts, draws):
+    base, size = problem.base, problem.base.size
+    search_key, check_key = jax.random.split(key)
+    first = jnp.zeros(size) if start is None else base.to_normalized(start)
+    first = jnp.asarray(first, problem.dtype)
+    tried, found, modes, doubts = 0, 0, [], []
+    for i in range(ROUNDS):
+        keys = jax.random.split(jax.random.fold_in(search_key, i), 2)
+        points = spread(keys[0], starts * 2**i, size, problem.dtype)
+        points = jnp.concatenate([first[None], points])[: starts * 2**i]
+        fits = _narrowed(squares, points, keys[1], widened=2**i)
+        tried += len(points)
+        found = max(found, _agreeing(fits))
+        candidates = _promising(fits, squares)
+        if not candidates:
+            continue
+        if candidates[0].used < squares.count:
+            ends = jnp.asarray(np.array([fit.z for fit in candidates]), points.dtype)
+            candidates = _distinct(squares.descended(ends, None, steps=15))
+        best = [*(end.z for end in modes), *(fit.z for fit in candidates)]
+        modes = polished(problem, np.array(best), most=4 + i)
+        if not modes:
+            continue
+        doubts = [] if found > 1 or starts == 1 else [
+            f"of {tried} starts only one reached the best mode: there may be better ones"
+        ]  # fmt: skip
+        doubts += _unexplained(of_z, modes[0], problem)
+        if not doubts:
+            break
+    if not modes:
+        reason = "the log-density is not finite where the searches ended"
+        return refused(problem, reason, (0, tried))
+    return dense_fit(problem, modes, (found, tried), doubts, check_key, draws)
+
+
+# How many of the best points go on, how many besides, and how many of all of those with more data.
+BEST, OTHERS, SECOND = 16, 4, 6
+
+
+def _narrowed(squares: LeastSquares, points: Array, key: Array, *, widened: int) -> list[Fit]:
+    """From many points with few data to few with more, best first."""
+    size, count = points.shape[1], squares.count
+    few, more = min(count, widened * max(8 * size, 256)), min(count, max(32 * size, 768))
+    keys = jax.random.split(key)
+    part = squares.part(keys[0], few)
+    order = np.argsort(squares.heights(points, part))
+    chosen = [0, *order[: BEST * widened], *range(1, len(points))[: OTHERS * widened]]
+    chosen = np.array(list(dict.fromkeys(chosen)))
+    first = squares.descended(points[chosen], part, steps=25)
+    if part is None:  # there is no smaller part, and these are fits to all of the data
+        return first
+    ends = jnp.asarray(np.array([fit.z for fit in first[: SECOND * widened]]), points.dtype)
+    return squares.descended(ends, squares.part(keys[1], more), steps=20)
+
+
+def _agreeing(fits: list[Fit]) -> int:
+    """How many have ended as high as the best, as nearly as they have converged."""
+    if not np.isfinite(fits[0].height):
+        return 0
+    best = fits[0].height
+    return sum(bool(fit.height <= best + max(5.0, len(fit.z))) for fit in fits)
+
+
+def _promising(fits: list[Fit], squares: LeastSquares) -> list[Fit]:
+    """The best fit, and others that all of the data may yet prefer, in other places."""
+    kept = _distinct(fits)
+    slack = 10.0 * squares.count / max(fits[0].used, 1)
+    return [fit for fit in kept if fit.height <= kept[0].height + slack][:3]
+
+
+def _distinct(fits: list[Fit]) -> list[Fit]:
+    """Of fits that ended in one place, best first, the best."""
+    kept: list[Fit] = []
+    for fit in fits:
+        if np.isfinite(fit.height) and not any(other.near(fit.z) for other in kept):
+            kept.append(fit)
+    return kept
+
+
+def _unexplained(of_z, end: End, problem: Problem) -> list[str]:
+    """Whether residuals at a mode are larger than what the differences of neighbours say of noise.
+
+    Along the last axis of the residuals. Where neighbours have nothing to do with each other, both
+    are the same, and nothing is said.
+    """
+    residual = np.asarray(jax.jit(of_z)(jnp.asarray(end.z, problem.dtype)), np.float64)
+    problem.spent += 1
+    residual = residual.reshape(-1, residual.shape[-1]) if residual.ndim else residual[None, None]
+    if residual.shape[-1] < 20:
+        return []
+    steps = np.abs(np.diff(residual, axis=-1))
+    noise = float(np.median(steps)) / 0.6745 / np.sqrt(2)
+    # Both as medians, so that a few outliers make no difference.
+    size = float(np.median(np.abs(residual))) / 0.6745
+    ratio = size / noise if noise > 0 else 1.0
+    if not ratio > UNEXPLAINED:
+        return []
+    return [
+        f"the residuals at the mode are {ratio:.2g} times as large as the differences of their "
+        "neighbours say of the noise: the model does not fit there, or a better mode was missed"
+    ]
