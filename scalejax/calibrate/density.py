@@ -103,7 +103,7 @@ def _fit(problem, key, start, starts, draws, max_steps, rank):
         return refused(problem, reason, (0, tried))
     doubts = []
     if found < 2 and starts > 1:
-        doubts.append(f"of {tried} starts only one reached the best mode: there may be better ones")
+        doubts.append(f"of {tried} starts {found} reached the best mode: there may be better ones")
     return dense_fit(problem, modes, (found, tried), doubts, check_key, draws)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array
 
 from scalejax.calibrate.linear import factor_of_curvature
-from scalejax.calibrate.problem import Problem, derivative
+from scalejax.calibrate.problem import Problem, derivative, runs_forwards
 
 # How far a step may go in one coordinate, where their unit is about the width of a prior.
 LONGEST = 1.5
@@ -64,7 +64,8 @@ class LeastSquares:
             self.noise = None
         elif self.noise is not None and len(self.noise) > 1:
             raise ValueError(f"noise: expected one standard deviation; {noise!r} is a vector")
-        self._descend = jax.jit(self._descended, static_argnames="steps")
+        self.forwards = runs_forwards(lambda theta: self._errors(theta, None), self.base.low)
+        self._descend = jax.jit(self._descended)
         self._settled_heights = jax.jit(self._heights)
 
     def part(self, key: Array, count: int) -> Array | None:
@@ -116,8 +117,8 @@ class LeastSquares:
             return z
         theta = jnp.asarray(self.base.to_original(z), self.problem.dtype)
         if len(self.linear):
-            slopes = derivative(lambda v: self._errors(theta.at[self.linear].set(v), part))(
-                theta[self.linear]
+            slopes = self._slopes(
+                lambda v: self._errors(theta.at[self.linear].set(v), part), theta[self.linear]
             )
             errors = self._errors(theta, part)
             sizes = jnp.sqrt((slopes**2).sum(0))
@@ -156,54 +157,48 @@ class LeastSquares:
             lambda z: self._terms(self._settled(z, part), part)[0], z, batch_size=len(z)
         )
 
-    def _descended(self, z: Array, part: Array | None, *, steps: int):
+    def _descended(self, z: Array, part: Array | None, *, steps: Array):
         return jax.vmap(partial(self._one, part=part, steps=steps))(z)
 
-    def _one(self, z: Array, *, part: Array | None, steps: int):
-        z = self._settled(z, part)
-        height, weight = self._terms(z, part)
+    def _one(self, z: Array, *, part: Array | None, steps: Array):
+        size = len(z)
+        share = 1.0 if part is None else len(part) / self.count
 
         def body(carry):
-            z, height, weight, damping, taken, still = carry
-            matrix, gradient, slopes = self._normal(z, weight, part)
+            z, height, weight, damping, taken, still, _ = carry
+            data, prior, gradient, slopes = self._normal(z, weight, part)
+            matrix = data + prior
             scale = jnp.maximum(jnp.abs(jnp.diagonal(matrix)), 1.0)
-            damped = matrix + damping * jnp.diag(scale)
-            step = -jnp.linalg.solve(damped, gradient)
-            step = step + self._bend(z, step, weight * slopes.T, damped, part)
-            step = jnp.where(jnp.isfinite(step).all(), step, 0)
-            step = step * jnp.minimum(1.0, LONGEST / jnp.maximum(jnp.abs(step).max(), 1e-300))
-            tried = self._settled(z + step, part)
+            factor = jax.scipy.linalg.cho_factor(matrix + damping * jnp.diag(scale))
+            step = -jax.scipy.linalg.cho_solve(factor, gradient)
+            step = step + self._bend(z, step, weight * slopes.T, factor, part)
+            step = step * jnp.minimum(1.0, LONGEST / jnp.maximum(jnp.abs(step).max(), 1e-30))
+            # The first step is none: it settles what can be solved for.
+            sound = jnp.isfinite(step).all() & (taken > 0)
+            tried = self._settled(z + jnp.where(sound, step, 0), part)
             new_height, new_weight = self._terms(tried, part)
             better = new_height < height
             gain = jnp.where(better, height - new_height, 0)
-            still = jnp.where(gain > 1e-2, 0, still + 1)
             return (
                 jnp.where(better, tried, z),
                 jnp.where(better, new_height, height),
                 jnp.where(better, new_weight, weight),
-                jnp.where(better, damping * 0.2, damping * 6.0),
+                jnp.where(taken == 0, damping, damping * jnp.where(better, 0.2, 6.0)),
                 taken + 1,
-                still,
+                jnp.where(gain > 1e-2, 0, still + 1),
+                share * data + prior,
             )
 
         def going(carry):
-            *_, taken, still = carry
-            return (taken < steps) & (still < 4)
+            *_, taken, still, _ = carry
+            return (taken <= steps) & (still < 4)
 
-        start = (
-            z,
-            height,
-            weight,
-            jnp.asarray(1e-2, z.dtype),
-            jnp.zeros((), int),
-            jnp.zeros((), int),
-        )
-        z, height, weight, _, taken, _ = jax.lax.while_loop(going, body, start)
-        share = 1.0 if part is None else len(part) / self.count
-        matrix, *_ = self._normal(z, weight * share, part)
-        return z, height, matrix, taken + 1
+        none, one = jnp.zeros((), int), jnp.ones((), z.dtype)
+        start = (z, one * jnp.inf, one, one * 1e-2, none, none, jnp.zeros((size, size), z.dtype))
+        z, height, _, _, taken, _, matrix = jax.lax.while_loop(going, body, start)
+        return z, height, matrix, taken
 
-    def _bend(self, z, step, weighted, damped, part) -> Array:
+    def _bend(self, z, step, weighted, factor, part) -> Array:
         """Half the second-order term of the path that a step begins: Transtrum and Sethna 2012.
 
         Valleys of least squares are curved; a straight step leaves them, and has to be short. It is
@@ -216,26 +211,32 @@ class LeastSquares:
         def slope(t):
             return jax.jvp(along, (t,), (jnp.ones_like(t),))[1]
 
-        zero = jnp.zeros((), z.dtype)
-        try:
-            second = jax.jvp(slope, (zero,), (jnp.ones_like(zero),))[1]
-        except TypeError as error:
-            if "custom_vjp" not in str(error):
-                raise
+        if not self.forwards:
             return jnp.zeros_like(step)
-        bend = -jnp.linalg.solve(damped, weighted @ second) / 2
+        zero = jnp.zeros((), z.dtype)
+        second = jax.jvp(slope, (zero,), (jnp.ones_like(zero),))[1]
+        bend = -jax.scipy.linalg.cho_solve(factor, weighted @ second) / 2
         small = (bend**2).sum() <= 0.375**2 * (step**2).sum()
         return jnp.where(small, bend, 0)
 
-    def _normal(self, z: Array, weight: Array, part: Array | None) -> tuple[Array, Array, Array]:
-        """Gauss and Newton's matrix, the gradient and the slopes, for the noise as it is."""
+    def _slopes(self, f: Callable[[Array], Array], at: Array) -> Array:
+        return derivative(f, forwards=self.forwards)(at)
+
+    def _normal(
+        self, z: Array, weight: Array, part: Array | None
+    ) -> tuple[Array, Array, Array, Array]:
+        """Gauss and Newton's matrix, that of the rest, the gradient, and the slopes.
+
+        For the noise as it is: it is settled, and neither moves nor pulls.
+        """
         errors = self._errors_of_z(z, part)
-        slopes = derivative(lambda z: self._errors_of_z(z, part))(z)
-        prior = -derivative(jax.grad(self.rest))(z)
-        matrix = weight * (slopes.T @ slopes) + (prior + prior.T) / 2
+        slopes = self._slopes(lambda z: self._errors_of_z(z, part), z)
+        prior = -jax.jacrev(jax.grad(self.rest))(z)
+        data, prior = weight * (slopes.T @ slopes), (prior + prior.T) / 2
         gradient = weight * (slopes.T @ errors) - jax.grad(self.rest)(z)
         if self.noise is not None:
             at = self.noise[0]
-            matrix = matrix.at[at, :].set(0).at[:, at].set(0).at[at, at].set(1)
+            data = data.at[at, :].set(0).at[:, at].set(0)
+            prior = prior.at[at, :].set(0).at[:, at].set(0).at[at, at].set(1)
             gradient = gradient.at[at].set(0)
-        return matrix, gradient, slopes
+        return data, prior, gradient, slopes

@@ -39,21 +39,29 @@ class Problem:
         return jnp.where(jnp.isnan(value), jnp.inf, value)
 
     def _hessian(self, z: Array) -> Array:
-        return derivative(jax.grad(self.potential))(z)
+        gradient = jax.grad(self.potential)
+        return derivative(gradient, forwards=runs_forwards(gradient, z))(z)
 
 
-def derivative(f: Callable[[Array], Array]) -> Callable[[Array], Array]:
+def runs_forwards(f: Callable[[Array], Array], like: Array) -> bool:
+    """Whether JAX can differentiate a function forwards: not one with a custom_vjp."""
+
+    def along(z):
+        return jax.jvp(f, (z,), (jnp.ones_like(z),))[1]
+
+    try:
+        # Lowered and not only traced, since the refusal may come as late as that.
+        jax.jit(along).lower(like)
+    except TypeError as error:
+        if "custom_vjp" not in str(error):
+            raise
+        return False
+    return True
+
+
+def derivative(f: Callable[[Array], Array], *, forwards: bool) -> Callable[[Array], Array]:
     """The Jacobian, forwards, or backwards for a function that JAX knows backwards alone."""
-
-    def of(z: Array) -> Array:
-        try:
-            return jax.jacfwd(f)(z)
-        except TypeError as error:
-            if "custom_vjp" not in str(error):
-                raise
-            return jax.jacrev(f)(z)
-
-    return of
+    return jax.jacfwd(f) if forwards else jax.jacrev(f)
 
 
 def spread(key: Array, count: int, size: int, dtype) -> Array:

@@ -87,9 +87,9 @@ def from_residuals(
     rest = coordinates.pullback(lambda theta: jnp.asarray(log_prior(theta), theta.dtype))
 
     def curvature(z):
-        slopes = derivative(lambda z: jnp.ravel(of_z(z)))(z)
+        slopes = derivative(lambda z: jnp.ravel(of_z(z)), forwards=squares.forwards)(z)
         gauss_newton = jnp.matmul(slopes.T, slopes, precision=jax.lax.Precision.HIGHEST)
-        return gauss_newton - derivative(jax.grad(rest))(z)
+        return gauss_newton - jax.jacrev(jax.grad(rest))(z)
 
     problem = Problem(coordinates, lambda z: rest(z) - (of_z(z) ** 2).sum() / 2, curvature)
     squares = LeastSquares(problem, residuals, residuals_at, rest, tuple(linear), noise)
@@ -120,7 +120,7 @@ def _fit(problem, squares, of_z, key, start, starts, draws):
         if not modes:
             continue
         doubts = [] if found > 1 or starts == 1 else [
-            f"of {tried} starts only one reached the best mode: there may be better ones"
+            f"of {tried} starts {found} reached the best mode: there may be better ones"
         ]  # fmt: skip
         doubts += _unexplained(of_z, modes[0], problem)
         if not doubts:
