@@ -125,9 +125,10 @@ class Density(eqx.Module):
         if "log" in self.terms:
             result -= jnp.where(self.is_log, t, 0)
         if "powers" in self.terms:
-            result += _power(self.from_low, theta - self.zero, self.origin - self.zero)
-            result += _power(self.from_high, self.one - theta, self.one - self.origin)
-            result -= self.rate * (theta - self.origin)
+            rise = theta - self.origin
+            result += _power(self.from_low, theta - self.zero, self.origin - self.zero, rise)
+            result += _power(self.from_high, self.one - theta, self.one - self.origin, -rise)
+            result -= self.rate * rise
         for prior, start, stop in self.by_scipy:
             if not isinstance(prior.family, str):
                 own = jnp.asarray(_traceable(prior.family)(theta[..., start:stop]), result.dtype)
@@ -153,11 +154,18 @@ class Density(eqx.Module):
         return jnp.where(self.is_log, jnp.log(jnp.where(self.is_log, theta, 1)), theta)
 
 
-def _power(exponent, distance, at_origin):
-    """log (distance/at_origin)^exponent; 0 for an exponent of 0, whatever the distance."""
+def _power(exponent, distance, at_origin, rise):
+    """log (distance/at_origin)^exponent, rise = distance − at_origin; 0 for an exponent of 0.
+
+    Next to the origin from the rise, which is exact there: an exponent may be of many thousands.
+    """
     occurs = exponent != 0
-    ratio = jnp.where(occurs, distance, 1) / jnp.where(occurs, at_origin, 1)
-    return xlogy(exponent, ratio)
+    at_origin = jnp.where(occurs, at_origin, 1)
+    ratio = jnp.where(occurs, distance, 1) / at_origin
+    small = jnp.where(occurs, rise, 0) / at_origin
+    near = jnp.abs(small) < 0.5
+    log = jnp.where(near, jnp.log1p(jnp.where(near, small, 0)), 0)
+    return jnp.where(near, exponent * log, xlogy(exponent, jnp.where(near, 1, ratio)))
 
 
 def _traceable(family):
@@ -223,7 +231,8 @@ def _column(name: str, parameter: Parameter) -> dict[str, Any]:
         # What its own logpdf is given for an element outside its support.
         return found | {"origin": float(prior.ppf(0.5))}
     distribution = restricted(prior)
-    origin = float(distribution.ppf(0.5))
+    # As it will be held: what is measured from it must be known there.
+    origin = float(np.asarray(distribution.ppf(0.5), jnp.result_type(float)))
     log_at_origin = float(distribution.logpdf(origin))
     columns = FAMILIES[prior.family].columns(prior)
     return found | {"origin": origin, "log_at_origin": log_at_origin, **columns}

@@ -75,9 +75,10 @@ def _fit(draws, coordinates, pinned) -> tuple[AbstractCoordinates, Report]:
         spread = condition_number(np.cov(fitted))
         if np.isfinite(spread) and spread <= plain:
             loc, _, factor = _moments(draws, known)
-            said = {"reasons": tuple(reasons), "doubts": tuple(doubts)}
             found = whitened(coordinates, loc, factor, kind)
-            return found, Report(kind, 0, condition=condition, **said)
+            return found, Report(
+                kind, 0, condition=condition, reasons=tuple(reasons), doubts=tuple(doubts)
+            )
         reasons.append(
             f"{kind}: the later draws have a condition number of {spread:.2g} in coordinates from "
             f"the earlier ones, and of {plain:.2g} without"

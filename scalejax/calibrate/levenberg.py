@@ -146,7 +146,7 @@ class LeastSquares:
         """−log density by the part of the data, and the weight of a squared error."""
         theta = self.base.to_original(z)
         errors = self._errors(theta, part)
-        weight = self.count / errors.size
+        weight = jnp.asarray(self.count / errors.size, errors.dtype)
         if self.noise is not None:
             weight = weight / jnp.asarray(theta, errors.dtype)[self.noise[0]] ** 2
         height = weight * (errors**2).sum() / 2 - self.rest(z)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scalejax.calibrate.report import CoordinatesKind
-from scalejax.coordinates import AbstractCoordinates
+from scalejax.coordinates import AbstractCoordinates, AbstractLayer
 from scalejax.whitened import Whitened, WhitenedLowRank
 
 # No direction is wider than 1, the unit of z, in which a prior has about that width; and none is
@@ -30,7 +30,7 @@ def lower(root: np.ndarray) -> np.ndarray:
 
     By QR and not by Cholesky, which would square the condition number.
     """
-    found = np.linalg.qr(root.T, mode="r").T
+    found = np.asarray(np.linalg.qr(root.T, mode="r")).T
     signs = np.where(np.diag(found) < 0, -1.0, 1.0)
     found = np.tril(found * signs)
     smallest = np.finfo(np.float64).tiny ** 0.5
@@ -45,7 +45,7 @@ def diagonal_of(factor: np.ndarray) -> np.ndarray:
 
 def whitened(
     base: AbstractCoordinates, loc: np.ndarray, factor: np.ndarray, kind: CoordinatesKind
-) -> AbstractCoordinates:
+) -> AbstractLayer:
     """The map w ↦ loc + factor·w on top of the base, or that of the covariance's diagonal."""
     if kind is CoordinatesKind.DIAGONAL:
         return WhitenedLowRank(base, loc, np.diag(diagonal_of(factor)))

@@ -88,7 +88,21 @@ def from_residuals(
 
     def curvature(z):
         slopes = derivative(lambda z: jnp.ravel(of_z(z)), forwards=squares.forwards)(z)
-        gauss_newton = jnp.matmul(slopes.T, slopes, precision=jax.lax.Precision.HIGHEST)
+        highest = jax.lax.Precision.HIGHEST
+        gauss_newton = jnp.matmul(slopes.T, slopes, precision=highest)
+        if squares.noise is not None:
+            # The noise divides every residual, and how that bends them is known. With r = e/σ and e
+            # taken for linear, the Hessian of Σ r²/2 is more than JᵀJ by
+            # Σr²·(q′q′ᵀ − q″) − (g q′ᵀ + q′ gᵀ), where q = log σ and g = Jᵀr + Σr²·q′.
+            residual = jnp.ravel(of_z(z))
+
+            def log_noise(z):
+                return jnp.log(coordinates.to_original(z)[squares.noise[0]])
+
+            along, total = jax.grad(log_noise)(z), (residual**2).sum()
+            held = jnp.matmul(residual, slopes, precision=highest) + total * along
+            gauss_newton += total * (jnp.outer(along, along) - jax.jacrev(jax.grad(log_noise))(z))
+            gauss_newton -= jnp.outer(held, along) + jnp.outer(along, held)
         return gauss_newton - jax.jacrev(jax.grad(rest))(z)
 
     problem = Problem(coordinates, lambda z: rest(z) - (of_z(z) ** 2).sum() / 2, curvature)

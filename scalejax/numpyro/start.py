@@ -17,10 +17,11 @@ from numpyro.infer import init_to_uniform, init_to_value
 from scalejax.coordinates import AbstractCoordinates
 
 
-def init_to_standard_normal(site: dict | None = None) -> Any:
+def init_to_standard_normal(site: dict | None = None, scale: float = 1.0) -> Any:
     """A NumPyro init strategy: normal draws at sites over the reals, others by init_to_uniform.
 
-    In calibrated coordinates this starts chains in the fitted Gaussian.
+    In calibrated coordinates this starts chains in the fitted Gaussian, and with a `scale` above 1
+    farther out than it: R-hat can only tell that chains have come together if they began apart.
 
     Examples:
         >>> from numpyro.infer import NUTS
@@ -28,14 +29,14 @@ def init_to_standard_normal(site: dict | None = None) -> Any:
         >>> from scalejax.numpyro import init_to_standard_normal, normal_prior, sample_scaled
         >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0)
         >>> kernel = NUTS(lambda: sample_scaled("theta", scaling, prior=normal_prior()),
-        ...               init_strategy=init_to_standard_normal)
+        ...               init_strategy=init_to_standard_normal(scale=2.0))
     """
     if site is None:
-        return partial(init_to_standard_normal)
+        return partial(init_to_standard_normal, scale=scale)
     if site["type"] == "sample" and not site["is_observed"]:
         fn = site["fn"]
         if fn.support in (constraints.real, constraints.real_vector):
-            return jax.random.normal(site["kwargs"]["rng_key"], fn.shape())
+            return scale * jax.random.normal(site["kwargs"]["rng_key"], fn.shape())
     return init_to_uniform(site)
 
 

@@ -6,6 +6,7 @@ It reads, runs, prints and writes; it computes nothing.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -18,10 +19,11 @@ from rich.console import Console
 from scalejax import ParameterSpace, Scaling
 from scalejax.diagnostics import scaling_table, span
 from scalejax.rules import Rule, matched
-from scalejax.xpcs.config import default_config, load_config, read_space
+from scalejax.xpcs.config import default_config, load_config, read_mode, read_space
 from scalejax.xpcs.homodyne import homodyne, report_distortions
 from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL, for_mode
-from scalejax.xpcs.tables import homodyne_distortions, notes, posterior_table, scaling_tables
+from scalejax.xpcs.results import FILES
+from scalejax.xpcs.tables import homodyne_distortions, notes, scaling_tables
 
 RULES: dict[str, Rule] = {"matched": matched, "homodyne": homodyne}
 PRIORS = ("declared", "normal")
@@ -34,6 +36,10 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 @app.callback()
 def main() -> None:
     """scalejax: every parameter of a physical model at the same scale."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that has no φ shows a question mark, and not a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 @app.command()
@@ -90,7 +96,9 @@ def fit(
             help="0.95 after a rough calibration, or 0.9.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampler, and of a simulation.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Of the sampler, and of a simulation.")
+    ] = 0,
     float32: Annotated[
         bool, typer.Option("--float32", help="Compute in single precision.")
     ] = False,
@@ -135,7 +143,11 @@ def fit(
         seed=seed,
         progress=sys.stderr.isatty() if progress is None else progress,
     )
-    _run(measurement, scaling, space, sampling, prior, chosen, calibrate, mode, rule, output)
+    from scalejax.xpcs.run import Run, run_fit
+
+    run_fit(
+        Run(measurement, scaling, space, sampling, prior, chosen, calibrate, mode, rule, output)
+    )
 
 
 @app.command()
@@ -175,9 +187,9 @@ def inspect(
     for table in scaling_tables(rows, rule, wide=console.width >= WIDE):
         console.print(table)
     for note in notes(rows, space):
-        console.print(note, highlight=False)
+        console.print(note, highlight=False, markup=False)
     if plot is not None:
-        console.print(f"Wrote {plot}", highlight=False)
+        console.print(f"Wrote {plot}", highlight=False, markup=False)
 
 
 def _rule(name: str) -> Rule:
@@ -201,9 +213,11 @@ def _inputs(config, data, mode, n_phi, output, seed):
     from scalejax.xpcs.inputs import read_measurement, simulate_measurement
 
     settings = load_config(config) if config is not None else None
-    chosen = str(mode or (settings or {}).get("analysis_mode") or "static")
     if settings is None:
+        chosen = mode or "static"
         settings = default_config(chosen)
+    else:
+        chosen = mode or read_mode(settings)
     space = for_mode(read_space(settings), chosen)
     measurement = None if data is None else read_measurement(data)
     _make_directory(output)
@@ -222,65 +236,15 @@ def _inputs(config, data, mode, n_phi, output, seed):
     return chosen, space.sized(phi=found), measurement
 
 
-def _run(
-    measurement, scaling, space, sampling, prior, chosen, calibration, mode, rule, output
-) -> None:
-    from scalejax import __version__, plotting
-    from scalejax.diagnostics.chains import R_HAT_LIMIT, concerns, summary
-    from scalejax.xpcs.fit import calibrated, sample_posterior
-    from scalejax.xpcs.pictures import DIMS, measured_and_fitted
-
-    console = Console()
-    n_phi, n_pairs = measurement.c2.shape
-    origin = "measured" if measurement.truth is None else "simulated"
-    console.print(
-        f"{mode} model, {n_phi} angles × {n_pairs} pairs of frames ({origin}), {scaling.size} "
-        f"parameters in {rule} coordinates, {prior} prior"
-    )
-    coordinates, report = scaling, None
-    if calibration != "none":
-        coordinates, report = calibrated(
-            measurement, scaling, space, prior=chosen, method=calibration, seed=sampling.seed
-        )
-        console.print(f"Calibration by {calibration}: {report}", highlight=False)
-    sampling = sampling.settled(report)
-    console.print(
-        f"NUTS with {sampling.chains} chains of {sampling.warmup} + {sampling.samples} draws"
-    )
-    result = sample_posterior(measurement, coordinates, space, sampling, prior=chosen)
-    result.attrs.update(
-        scalejax_version=__version__,
-        mode=mode,
-        rule=rule,
-        prior=prior,
-        calibration="none" if report is None else str(report),
-        seed=sampling.seed,
-    )
-    result.to_netcdf(str(output / ".posterior.nc.part"))
-    (output / ".posterior.nc.part").replace(output / "posterior.nc")
-
-    table = summary(result, [name for name in space if not space[name].pinned])
-    console.print(posterior_table(table, space, measurement))
-    troubles = concerns(result, table)
-    for trouble in troubles:
-        console.print(f"[bold red]Warning:[/] {trouble}.", highlight=False)
-    sound = f"Converged: R-hat ≤ {R_HAT_LIMIT} everywhere, no divergences."
-    console.print("Not converged." if troubles else sound, highlight=False)
-
-    measured_and_fitted(result, measurement).savefig(output / "fit.png", dpi=150)
-    prior_scale = 1.0 if prior == "normal" else None
-    plotting.marginals(
-        result, scaling, space, measurement.truth, prior_scale=prior_scale, dims=DIMS
-    ).savefig(output / "marginals.png", dpi=150)
-    console.print(f"Wrote posterior.nc, fit.png and marginals.png to {output}", highlight=False)
-
-
 def _make_directory(path: Path) -> None:
     """Make sure, before anything is computed, that results can be written there."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".scalejax-probe"
-        probe.touch()
+        probe.write_bytes(b"0" * 4096)
         probe.unlink()
+        for name in FILES:
+            if (path / name).is_dir():
+                raise ValueError(f"--output {path}: {name} is a directory there")
     except OSError as error:
         raise ValueError(f"--output {path}: cannot write there ({error.strerror})") from None

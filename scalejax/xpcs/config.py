@@ -6,8 +6,9 @@ outside `parameter_space` and `initial_parameters` is not looked at.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from os import PathLike
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from scalejax.families import FAMILIES
 from scalejax.space import Parameter, ParameterSpace
-from scalejax.xpcs.parameters import PER_ANGLE, check_mode
+from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL, SHEAR, check_mode
 
 _BOUNDS_KEYS = {"name", "min", "max", "type", "prior_mu", "prior_sigma", "unit"}
 _PRIOR_KEYS = {"dist_type", "mu", "sigma", "min_val", "max_val"}
@@ -56,6 +57,67 @@ def read_space(source: str | PathLike[str] | Mapping[str, Any]) -> ParameterSpac
     return ParameterSpace(_read_parameters(config))
 
 
+def read_mode(config: Mapping[str, Any]) -> str:
+    """The mode that a configuration states, or `static` where nothing in it is of another.
+
+    **Raises** `ValueError` for an `analysis_mode` that is no text, and for one that is missing
+    where there are parameters of a shear.
+    """
+    mode = config.get("analysis_mode")
+    if mode is not None:
+        if not isinstance(mode, str):
+            raise ValueError(f"analysis_mode: expected a text; got {_shown(mode)}")
+        return mode
+    space = config.get("parameter_space")
+    bounds = space.get("bounds") if isinstance(space, Mapping) else None
+    entries = bounds if isinstance(bounds, list | tuple) else []
+    names = {
+        e["name"] for e in entries if isinstance(e, Mapping) and isinstance(e.get("name"), str)
+    }
+    if sheared := [name for name in SHEAR if name in names]:
+        raise ValueError(
+            f"analysis_mode: missing, and the file has {', '.join(sheared)}: say laminar_flow, or "
+            "static if they are not meant (or --mode)"
+        )
+    return "static"
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What to simulate: how many angles and frames, and the true values."""
+
+    angles: int
+    frames: int
+    truth: dict[str, float]
+
+
+def read_simulation(config: Mapping[str, Any], mode: str) -> Simulation:
+    """The section `simulation` of a configuration; what it leaves out is that of `default_config`.
+
+    **Raises** `ValueError` for an entry that cannot be honoured, naming it.
+    """
+    given = config.get("simulation")
+    entries = _mapping({} if given is None else given, "simulation")
+    _only(entries, {"angles", "frames", "truth"}, "simulation")
+    default = default_config(mode)["simulation"]
+    truth = entries.get("truth")
+    truth = _mapping({} if truth is None else truth, "simulation.truth")
+    known = {*default["truth"], *(n for names in PHYSICAL.values() for n in names)}
+    _only(truth, known, "simulation.truth")
+    values = {
+        name: _number(value, f"simulation.truth.{name}")
+        for name, value in {**default["truth"], **truth}.items()
+    }
+    counts = {}
+    for name, least in (("angles", 1), ("frames", 3)):
+        where = f"simulation.{name}"
+        number = _number(entries.get(name, default[name]), where)
+        if not number.is_integer() or number < least:
+            raise ValueError(f"{where}: expected a whole number from {least} on; got {number:g}")
+        counts[name] = int(number)
+    return Simulation(**counts, truth=values)
+
+
 def default_config(mode: str) -> dict:
     """The configuration that stands in where there is none, in homodyne's schema.
 
@@ -83,9 +145,9 @@ def load_config(path: str | PathLike[str]) -> Mapping[str, Any]:
         ) from error
     try:
         config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is not a readable YAML file: {reason}") from error
+        raise ValueError(f"{path} is not a readable YAML file: {reason}") from None
     return _mapping(config, str(path))
 
 
@@ -99,7 +161,9 @@ def _read_parameters(config: Mapping[str, Any]) -> dict[str, Parameter]:
         entry = _mapping(item, f"parameter_space.bounds[{i}]")
         name = entry.get("name")
         if not isinstance(name, str) or not name:
-            raise ValueError(f"parameter_space.bounds[{i}]: name must be a string; got {name!r}")
+            raise ValueError(
+                f"parameter_space.bounds[{i}]: name must be a string; got {_shown(name)}"
+            )
         if name in parameters:
             raise ValueError(f"parameter_space.bounds: {name!r} is there twice")
         parameters[name] = _bounded(name, entry)
@@ -121,7 +185,7 @@ def _bounded(name: str, entry: Mapping[str, Any]) -> Parameter:
         sigma=_optional(entry.get("prior_sigma"), f"{where}: prior_sigma"),
         family=_family(entry.get("type"), f"{where}: type"),
         dim="phi" if name in PER_ANGLE else None,
-        unit=str(entry.get("unit") or ""),
+        unit=_text(entry.get("unit"), f"{where}: unit"),
     )
 
 
@@ -205,9 +269,9 @@ def _pinned(
 
 
 def _known(parameters: Mapping[str, Parameter], name: Any, where: str) -> Parameter:
-    if name not in parameters:
+    if not isinstance(name, str) or name not in parameters:
         raise ValueError(
-            f"{where}: no parameter {name!r} in parameter_space.bounds, which has "
+            f"{where}: no parameter {_shown(name)} in parameter_space.bounds, which has "
             f"{', '.join(parameters)}"
         )
     return parameters[name]
@@ -226,7 +290,8 @@ def _list(value: Any, where: str) -> Sequence[Any]:
 
 
 def _shown(value: Any) -> str:
-    return "nothing" if value is None else repr(value)
+    # Not by repr: a few hundred bytes of YAML aliases can stand for terabytes.
+    return "nothing" if value is None else reprlib.repr(value)
 
 
 def _only(entry: Mapping[str, Any], keys: set[str], where: str):
@@ -239,9 +304,15 @@ def _only(entry: Mapping[str, Any], keys: set[str], where: str):
 def _family(value: Any, where: str) -> str:
     if value is None:
         return "TruncatedNormal"
-    if value not in FAMILIES:
-        raise ValueError(f"{where}: expected one of {', '.join(FAMILIES)}; got {value!r}")
+    if not isinstance(value, str) or value not in FAMILIES:
+        raise ValueError(f"{where}: expected one of {', '.join(FAMILIES)}; got {_shown(value)}")
     return value
+
+
+def _text(value: Any, where: str) -> str:
+    if value is not None and not isinstance(value, str | int | float):
+        raise ValueError(f"{where}: expected a text; got {_shown(value)}")
+    return "" if value is None else str(value)
 
 
 def _optional(value: Any, where: str) -> float | None:
@@ -254,5 +325,5 @@ def _number(value: Any, where: str) -> float:
         if isinstance(value, bool):
             raise TypeError
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{where}: expected a number; got {_shown(value)}") from None

@@ -8,6 +8,7 @@ from typing import Any
 import arviz as az
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.infer import MCMC, NUTS, init_to_uniform
@@ -22,6 +23,11 @@ from scalejax.xpcs.correlation import two_time, two_time_at
 from scalejax.xpcs.inputs import Measurement
 from scalejax.xpcs.model import model
 from scalejax.xpcs.parameters import PER_ANGLE
+
+DISPERSION = 2.0
+"""How much wider than the fitted Gaussian chains begin, so that R-hat can tell where they end."""
+EXCEEDED = 3.0
+"""By how much a draw's log-density may exceed the mode's: by rounding, and what a search leaves."""
 
 Prior = dist.Distribution | NormalPrior
 
@@ -70,16 +76,18 @@ def calibrated(
     prior: Prior,
     method: str,
     seed: int,
+    start: Float[Array, " P"] | None = None,
 ) -> tuple[AbstractCoordinates, Report]:
     """Coordinates fitted to the posterior: by `least-squares` or, of its whole density, `laplace`.
 
-    The search starts at the initial values of the space, where it has any.
+    The search starts at `start`, a θ, or at the initial values of the space, where it has any.
     """
     residuals, residuals_at, rest = _parts(measurement, scaling, prior)
     median = scaling.unpack(scaling.to_original(jnp.zeros(scaling.size)))
     initial = {name: jnp.broadcast_to(jnp.asarray(value), median[name].shape)
                for name, value in space.initial.items()}  # fmt: skip
-    options: Any = {"key": jax.random.key(seed), "start": scaling.pack({**median, **initial})}
+    first = scaling.pack({**median, **initial}) if start is None else start
+    options: Any = {"key": jax.random.key(seed), "start": first}
     if method == "laplace":
         density = log_density(measurement, scaling, prior=prior)
         return from_log_density(density, scaling, **options)
@@ -106,12 +114,12 @@ def sample_posterior(
 
     `prior` is a distribution of θ, such as `declared_prior(space)`, or the normal prior on z.
 
-    In calibrated coordinates chains start from the fitted Gaussian. In a Scaling they start at the
-    initial values of the space, or, if it has none, at random points of normalized space. They
-    run side by side where there is a device for each.
+    In calibrated coordinates chains start at draws of the fitted Gaussian, twice as wide as it is.
+    In a Scaling they start at the initial values of the space, or, if it has none, at random points
+    of normalized space. They run side by side where there is a device for each.
     """
     settled: Any = sampling.settled(None)
-    start = init_to_standard_normal
+    start = init_to_standard_normal(scale=DISPERSION)
     if isinstance(coordinates, Scaling):
         start = init_to_uniform
         if space.initial:
@@ -136,7 +144,7 @@ def sample_posterior(
         measurement.experiment,
         measurement.c2,
         prior=prior,
-        extra_fields=("num_steps", "energy", "diverging"),
+        extra_fields=("num_steps", "energy", "diverging", "potential_energy"),
     )
     return az.from_numpyro(
         mcmc,
@@ -147,3 +155,28 @@ def sample_posterior(
             "parameter": coordinates.flat_names,
         },
     )
+
+
+def exceeded(
+    result: az.InferenceData,
+    measurement: Measurement,
+    coordinates: AbstractCoordinates,
+    scaling: Scaling,
+    report: Report,
+    *,
+    prior: Prior,
+) -> tuple[float, Float[Array, " P"]] | None:
+    """How far the best draw lies above the mode that calibration found, and its θ; or None.
+
+    The log-density of the mode is the highest there is. Where sampling finds a higher one,
+    calibration was wrong.
+    """
+    if not report.mode:
+        return None
+    lp = result["sample_stats"]["lp"].values
+    chain, draw = np.unravel_index(np.nanargmax(lp), lp.shape)
+    best = jnp.asarray(result["posterior"]["theta_z"].values[chain, draw], scaling.low.dtype)
+    z, _ = coordinates.to_root_and_log_det(best)
+    of_z = scaling.pullback(log_density(measurement, scaling, prior=prior))
+    above = float(of_z(z)) - report.log_density
+    return (above, scaling.to_original(z)) if above > EXCEEDED else None

@@ -5,7 +5,7 @@ Everything wrong with an input is one ValueError that says what, where and what 
 
 from __future__ import annotations
 
-import zipfile
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from scalejax.space import ParameterSpace
-from scalejax.xpcs.config import default_config
+from scalejax.xpcs.config import read_simulation
 from scalejax.xpcs.correlation import Experiment, simulate
 from scalejax.xpcs.parameters import PER_ANGLE
 
@@ -40,19 +40,22 @@ def read_measurement(path: str | PathLike[str]) -> Measurement:
     times that are negative or do not increase, and a q or gap that is not positive; `OSError` for
     a file that cannot be read.
     """
+    with open(path, "rb"):
+        pass  # what cannot be opened is an OSError, and not a matter of its format
     try:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("it holds one array")
         with file:
             if missing := [name for name in _SHAPES if name not in file.files]:
-                raise KeyError(", ".join(missing))
+                raise _Missing(", ".join(missing))
             arrays = {name: file[name] for name in _SHAPES}
-    except KeyError as error:
+    except _Missing as error:
         raise ValueError(
-            f"{path}: missing {error.args[0]}; expected the arrays {', '.join(_SHAPES)}"
+            f"{path}: missing {error}; expected the arrays {', '.join(_SHAPES)}"
         ) from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:
+        # Of a damaged file NumPy, zipfile and zlib raise whatever they come upon.
         raise ValueError(f"{path}: not a readable .npz file of numbers ({error})") from None
     arrays = {name: _numbers(name, array, path) for name, array in arrays.items()}
     c2, phi, t, q, gap = arrays.values()
@@ -75,7 +78,20 @@ def read_measurement(path: str | PathLike[str]) -> Measurement:
             raise ValueError(f"{path}: {name} must be positive; got {value}")
     experiment = Experiment(t=t, phi=phi, q=q, gap=gap)
     i, j = experiment.pairs
-    return Measurement(experiment, c2[:, i, j])
+    c2 = c2[:, i, j]
+    if not (finite := np.isfinite(c2)).all():
+        angle, pair = np.unravel_index(np.argmin(finite), c2.shape)
+        raise ValueError(
+            f"{path}: c2 must be finite for t1 < t2; {np.sum(~finite)} of its values are not, the "
+            f"first being c2[{angle}, {i[pair]}, {j[pair]}] = {c2[angle, pair]}"
+        )
+    if not c2.std():
+        raise ValueError(f"{path}: c2 is {c2.flat[0]:g} for every pair t1 < t2: nothing to fit")
+    return Measurement(experiment, c2)
+
+
+class _Missing(Exception):
+    """Names of arrays that are not there."""
 
 
 def _numbers(name: str, array: np.ndarray, path: Any) -> np.ndarray:
@@ -84,7 +100,8 @@ def _numbers(name: str, array: np.ndarray, path: Any) -> np.ndarray:
     array = array.astype(np.float64)
     if name in ("q", "gap") and array.size == 1:
         array = array.reshape(())
-    if not (finite := np.isfinite(array)).all():
+    # Of c2 one triangle is used, and what stands elsewhere does not matter.
+    if name != "c2" and not (finite := np.isfinite(array)).all():
         where = np.unravel_index(np.argmin(finite), array.shape)
         at = f"[{', '.join(map(str, where))}]" if where else ""
         raise ValueError(
@@ -104,13 +121,12 @@ def simulate_measurement(
 
     **Raises** `ValueError` for geometry that is missing, and for a true value outside its bounds.
     """
-    default = default_config(mode)["simulation"]
-    simulation = {**default, **(config.get("simulation") or {})}
-    truth = {**default["truth"], **(simulation["truth"] or {})}
-    n_phi = int(simulation["angles"]) if n_phi is None else n_phi
-    n_t = int(simulation["frames"])
-    if n_phi < 1 or n_t < 3:
-        raise ValueError(f"expected at least one angle and three frames; got {n_phi} and {n_t}")
+    simulation = read_simulation(config, mode)
+    truth = simulation.truth
+    n_phi = simulation.angles if n_phi is None else n_phi
+    n_t = simulation.frames
+    if n_phi < 1:
+        raise ValueError(f"expected at least one angle; got {n_phi}")
     values = {}
     for name, parameter in space.items():
         value = parameter.low if parameter.pinned else truth[name]
@@ -137,9 +153,9 @@ def _positive_entry(config: Mapping[str, Any], *path: str) -> float:
         value = value.get(key) if isinstance(value, Mapping) else None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not 0 < number < float("inf"):
-        shown = "nothing" if value is None else repr(value)
+        shown = "nothing" if value is None else reprlib.repr(value)
         raise ValueError(f"{'.'.join(path)}: a simulation needs a positive number; got {shown}")
     return number

@@ -57,7 +57,16 @@ def for_mode(space: ParameterSpace, mode: str) -> ParameterSpace:
             raise ValueError(
                 f"parameter {name!r}: expected dim={expected!r}; got {space[name].dim!r}"
             )
-    return ParameterSpace({name: space[name] for name in names}, sigma=space.get("sigma", NOISE))
+    noise = space.get("sigma", NOISE)
+    if noise.low < 0 or noise.high <= 0:
+        raise ValueError(
+            f"parameter 'sigma': a standard deviation has bounds from 0 on; got [{noise.low}, "
+            f"{noise.high}]"
+        )
+    chosen = {name: space[name] for name in names}
+    if noise.pinned and all(parameter.pinned for parameter in chosen.values()):
+        raise ValueError("every parameter is fixed: there is nothing to fit")
+    return ParameterSpace(chosen, sigma=noise)
 
 
 def check_mode(mode: str) -> None:

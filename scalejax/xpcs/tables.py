@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from scalejax.diagnostics import Row, family_name, span
@@ -18,7 +19,8 @@ from scalejax.xpcs.parameters import PER_ANGLE
 def posterior_table(table, space, measurement) -> Table:
     """Of `diagnostics.chains.summary`, with the truth where it is known."""
     result = Table(title="Posterior, in physical units", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    result.add_column("parameter", overflow="fold")  # it gives way where a terminal is narrow
+    # It gives way where a terminal is narrow, but not to nothing, whatever the numbers are.
+    result.add_column("parameter", overflow="fold", min_width=12)
     for heading in table["statistic"].values:
         result.add_column(str(heading), justify="right", no_wrap=True)
     truth = measurement.truth
@@ -34,17 +36,19 @@ def posterior_table(table, space, measurement) -> Table:
             rows = map(_cells, np.atleast_2d(table[name].transpose(..., "statistic").values))
         true = np.broadcast_to(np.nan if truth is None else truth[name], len(labels))
         for label, cells, value in zip(labels, rows, true, strict=True):
-            result.add_row(label, *cells, *([] if truth is None else [f"{value:.6g}"]))
+            result.add_row(escape(label), *cells, *([] if truth is None else [f"{value:.6g}"]))
     return result
 
 
 def _cells(row) -> list[str]:
     """Mean, sd and quantiles to two digits of the sd; ESS; R-hat."""
     mean, sd, low, high, ess, r_hat = map(float, row)
-    decimals = 1 - math.floor(math.log10(sd)) if sd > 0 else 6
-    numbers = [
-        f"{round(value, decimals) + 0.0:.{max(decimals, 0)}f}" for value in (mean, sd, low, high)
-    ]
+    decimals = 1 - math.floor(math.log10(sd)) if 0 < sd < math.inf else 6
+    values = (mean, sd, low, high)
+    if decimals > 9 or not max(map(abs, values)) < 1e10:
+        numbers = [f"{value:.4g}" for value in values]
+    else:
+        numbers = [f"{round(value, decimals) + 0.0:.{max(decimals, 0)}f}" for value in values]
     return [*numbers, f"{ess:.0f}", f"{r_hat:.3f}"]
 
 
@@ -63,7 +67,7 @@ def scaling_tables(rows: list[Row], rule: str, *, wide: bool) -> Iterator[Table]
             table.add_column(column, justify="left" if left else "right", no_wrap=True)
         for row in rows:
             cells = _row(row)
-            table.add_row(_name(row), *(cells.get(column, "") for column in columns))
+            table.add_row(escape(_name(row)), *(escape(cells.get(c, "")) for c in columns))
         yield table
 
 

@@ -91,7 +91,7 @@ initial = "initial_parameters"
         ([space_], None, "parameter_space: expected a mapping; got nothing"),
         ([space_, "bounds"], None, "parameter_space.bounds: expected a list; got nothing"),
         ([space_, "bounds", 0], 3, r"parameter_space.bounds\[0\]: expected a mapping; got 3"),
-        ([space_, "bounds", 0, "name"], None, r"bounds\[0\]: name must be a string; got None"),
+        ([space_, "bounds", 0, "name"], None, r"bounds\[0\]: name must be a string; got nothing"),
         ([space_, "bounds", 1, "name"], "contrast", "bounds: 'contrast' is there twice"),
         ([space_, "bounds", 2, "min"], None, "'D0': min: expected a number; got nothing"),
         ([space_, "bounds", 2, "max"], "wide", "'D0': max: expected a number; got 'wide'"),

@@ -1,0 +1,47 @@
+"""What a fit prints and writes, and what becomes of that when a terminal or a disk gives way.
+
+A result that has been computed is not lost to a closed pipe, and one file that cannot be written
+does not take the others with it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+FILES = ("posterior.nc", "fit.png", "marginals.png")
+
+
+class Results:
+    """Where results go: a terminal, and a directory."""
+
+    def __init__(self, output: Path):
+        self.output, self.console = output, Console()
+        self.written: list[str] = []
+        self.lost: list[str] = []
+
+    def say(self, what: Any, *, markup: bool = False) -> None:
+        """Print; into nothing from then on where nobody reads any more."""
+        try:
+            self.console.print(what, highlight=False, markup=markup)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def write(self, name: str, save: Callable[[str], Any]) -> None:
+        """Write a file by `save(path)`, whole or not at all; say so if that cannot be done."""
+        part = self.output / f".part-{name}"
+        try:
+            save(str(part))
+            part.replace(self.output / name)
+        except OSError as error:
+            self.lost.append(name)
+            self.say(f"Could not write {self.output / name}: {error.strerror or error}")
+            part.unlink(missing_ok=True)
+        else:
+            self.written.append(name)
