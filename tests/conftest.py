@@ -17,6 +17,9 @@ from tests.typecheck import MODULES
 # Shapes in annotations are checked in every call, from before the first import of the library.
 install_import_hook(MODULES, "tests.typecheck.checked")
 
+# The eight devices, before the command line under test asks for as many as it has chains.
+assert len(jax.devices()) == 8
+
 # Compilation makes the first example slow; a failure must be the same one again.
 hypothesis.settings.register_profile(
     "scalejax",

@@ -68,6 +68,17 @@ def test_checked_outside_jit():
         changed(scaling, scale=0.0).checked()
 
 
+def test_a_kind_that_has_changed_is_found():
+    """Its map was chosen at construction: with another bound it would be the wrong one."""
+    intervals = Scaling(0.5, 1.0, 0.0, [1.0, 1.0], groups={"contrast": 2})
+    assert intervals.checked() is intervals
+    half = changed(intervals, high=np.inf)
+    with pytest.raises(ValueError, match="parameter 'contrast_0': its kind of bounds must be one"):
+        half.checked()
+    with pytest.raises(AssertionError, match="its kind of bounds must be one of interval"):
+        assert_scaling(half)
+
+
 def test_shapes_and_dtypes():
     scaling = mixed(np.float32)
     with pytest.raises(AssertionError, match="shape"):

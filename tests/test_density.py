@@ -156,6 +156,18 @@ def mass(a, b, scale):
     return mpmath.ncdf(b) - mpmath.ncdf(a)
 
 
+@pytest.mark.parametrize("sigma", [0.1, 1e-2, 1e-3, 1e-4])
+def test_narrow_betas_in_single_precision(sigma):
+    """Exponents up to 10⁷: to 2·10⁻⁵, beyond what rounding θ itself does, at SciPy's quantiles."""
+    space = ParameterSpace(x=Parameter(0, 1, mu=0.3, sigma=sigma, family="BetaScaled"))
+    total = 0.3 * 0.7 / sigma**2 - 1
+    known = stats.beta(0.3 * total, 0.7 * total)
+    theta = np.asarray(known.ppf(np.linspace(0.01, 0.99, 21)), np.float32)
+    found = Density.from_space(space).log_prob(theta[:, None])[:, 0]
+    want = known.logpdf(theta.astype(float))
+    np.testing.assert_allclose(found, want, rtol=2e-5, atol=2e-5 + 3e-8 / sigma)
+
+
 def test_derivative_of_the_quantile(float64):
     """dθ/dq is one over the density, and is itself differentiable."""
     found = density("cut")

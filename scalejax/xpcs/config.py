@@ -291,7 +291,11 @@ def _list(value: Any, where: str) -> Sequence[Any]:
 
 def _shown(value: Any) -> str:
     # Not by repr: a few hundred bytes of YAML aliases can stand for terabytes.
-    return "nothing" if value is None else reprlib.repr(value)
+    return "nothing" if value is None else _BRIEF.repr(value)
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxlist, _BRIEF.maxdict = 2, 4, 4
 
 
 def _only(entry: Mapping[str, Any], keys: set[str], where: str):

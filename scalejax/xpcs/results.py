@@ -6,6 +6,7 @@ does not take the others with it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -17,21 +18,26 @@ from rich.console import Console
 FILES = ("posterior.nc", "fit.png", "marginals.png")
 
 
+class _Console(Console):
+    """A console that goes on, into nothing, where nobody reads any more."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich; by default it ends the program."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Results:
     """Where results go: a terminal, and a directory."""
 
     def __init__(self, output: Path):
-        self.output, self.console = output, Console()
+        self.output, self.console = output, _Console()
         self.written: list[str] = []
         self.lost: list[str] = []
 
     def say(self, what: Any, *, markup: bool = False) -> None:
-        """Print; into nothing from then on where nobody reads any more."""
-        try:
-            self.console.print(what, highlight=False, markup=markup)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        """Print, at once."""
+        self.console.print(what, highlight=False, markup=markup)
 
     def write(self, name: str, save: Callable[[str], Any]) -> None:
         """Write a file by `save(path)`, whole or not at all; say so if that cannot be done."""
@@ -39,9 +45,11 @@ class Results:
         try:
             save(str(part))
             part.replace(self.output / name)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # HDF5's own is a RuntimeError
             self.lost.append(name)
-            self.say(f"Could not write {self.output / name}: {error.strerror or error}")
-            part.unlink(missing_ok=True)
+            reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+            self.say(f"Could not write {self.output / name}: {reason}")
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
         else:
             self.written.append(name)
