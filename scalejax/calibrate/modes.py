@@ -35,7 +35,8 @@ class End:
         return float(np.linalg.norm(np.linalg.solve(self.factor, z - self.z)))
 
 
-_FRACTIONS = np.array([1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 1e-3])
+_FRACTIONS = np.array([1.0, 0.5, 0.2, 0.05, 0.01, 1e-3])
+_SHIFTS = 10.0 ** np.arange(0, 6)
 _SIDESTEPS = np.array([1.0, -1.0, 0.3, -0.3, 0.1, -0.1])
 
 
@@ -62,10 +63,15 @@ def newton(problem: Problem, z: np.ndarray, most: int = 60) -> End | None:
             return end
         end = End(z, float(value), gradient, matrix, factor_of_curvature(matrix))
         values, vectors = spectrum(matrix)
-        direction = -vectors @ (vectors.T @ gradient / values)
+        along = vectors.T @ gradient
+        direction = -vectors @ (along / values)
         lower = None
         if gradient @ -direction > 1e-6:
-            lower = lowest(z + _FRACTIONS[:, None] * direction, end.potential)
+            # Shorter, and bent towards the gradient: in a curved valley a straight step leaves it.
+            bent = -(along / (values + _SHIFTS[:, None])) @ vectors.T
+            lower = lowest(
+                z + np.concatenate([_FRACTIONS[:, None] * direction, bent]), end.potential
+            )
         if lower is None:
             values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
             if values[0] < 0:
@@ -98,5 +104,7 @@ def rivals(ends: list[End]) -> list[str]:
         f"another mode, {best.apart(end.z):.2g} standard deviations away, is as much as "
         f"e^-{end.potential - best.potential:.1f} as high: no one linear map suits both"
         for end in others
+        # What has not arrived, and is this near, is on its way to the best one.
         if end.potential - best.potential < MODE_GAP
+        and (end.decrement < 0.1 or best.apart(end.z) > 5.0)
     ]

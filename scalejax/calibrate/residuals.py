@@ -90,14 +90,14 @@ def from_residuals(
         slopes = derivative(lambda z: jnp.ravel(of_z(z)), forwards=squares.forwards)(z)
         highest = jax.lax.Precision.HIGHEST
         gauss_newton = jnp.matmul(slopes.T, slopes, precision=highest)
-        if squares.noise is not None:
+        if (noise := squares.noise) is not None:
             # The noise divides every residual, and how that bends them is known. With r = e/σ and e
             # taken for linear, the Hessian of Σ r²/2 is more than JᵀJ by
             # Σr²·(q′q′ᵀ − q″) − (g q′ᵀ + q′ gᵀ), where q = log σ and g = Jᵀr + Σr²·q′.
             residual = jnp.ravel(of_z(z))
 
             def log_noise(z):
-                return jnp.log(coordinates.to_original(z)[squares.noise[0]])
+                return jnp.log(coordinates.to_original(z)[noise[0]])
 
             along, total = jax.grad(log_noise)(z), (residual**2).sum()
             held = jnp.matmul(residual, slopes, precision=highest) + total * along
@@ -146,7 +146,7 @@ def _fit(problem, squares, of_z, key, start, starts, draws):
 
 
 # How many of the best points go on, how many besides, and how many of all of those with more data.
-BEST, OTHERS, SECOND = 16, 4, 6
+BEST, OTHERS, SECOND = 16, 2, 5
 
 
 def _narrowed(squares: LeastSquares, points: Array, key: Array, *, widened: int) -> list[Fit]:
