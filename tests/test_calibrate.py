@@ -54,6 +54,7 @@ def test_a_line_through_calendar_years(how, float64):
     np.testing.assert_allclose(found.to_original(jnp.zeros(2)), mode, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_line_in_single_precision():
     """Still within a few per cent of what the covariance is."""
     found, report = from_residuals(line_residuals, LINE, log_prior=line_prior, key=KEY)
@@ -75,6 +76,7 @@ def test_a_model_in_another_dtype_than_the_scaling(how, float64):
     assert found.base.low.dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_the_noise_as_a_parameter(float64):
     """−M·log σ in log_prior: the mode of σ is the maximum-likelihood one, for a flat prior on it.
 
@@ -274,6 +276,7 @@ def test_two_peaks_are_never_good_whatever_the_key(apart, float64):
         assert not from_log_density(peaks(apart), free(2), key=jax.random.key(seed))[1].good
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MULTIMODAL)
 def test_several_modes_are_never_good(name, float64):
     log_density, size = MULTIMODAL[name]
@@ -316,6 +319,7 @@ HARD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HARD)
 def test_hard_densities_end_in_a_report(name, float64):
     found, report = from_log_density(HARD[name], free(3), key=KEY)
@@ -325,6 +329,7 @@ def test_hard_densities_end_in_a_report(name, float64):
         assert isinstance(found, Scaling)
 
 
+@pytest.mark.slow
 def test_an_unbounded_density_ends_in_a_report(float64):
     low = [-jnp.inf, 0.0] + [-jnp.inf] * 8
     groups = {"mu": None, "tau": None, "effects": 8}
@@ -384,6 +389,7 @@ def test_a_column_that_does_not_vary_is_unknown(float64):
     np.testing.assert_allclose(slope[4], [0, 0, 0, 0, 1], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_residuals_larger_than_their_neighbours_differences_are_said(float64):
     """A model that cannot follow the data: its residuals are a curve, and not noise."""
     x = jnp.linspace(-1.0, 1.0, 200)
@@ -396,6 +402,7 @@ def test_residuals_larger_than_their_neighbours_differences_are_said(float64):
     assert "times as large as the differences of their neighbours" in report.doubts[0]
 
 
+@pytest.mark.slow
 def test_parts_of_the_data_and_what_is_linear(float64):
     """The same fit with and without them, and with them fewer gradients."""
     x = jnp.linspace(0.0, 1.0, 2000)
