@@ -90,12 +90,12 @@ def _fit(problem, key, start, starts, draws, max_steps, rank):
         lowest = zs[order[np.isfinite(values[order])]]
         if not len(lowest):
             continue
-        modes = polished(problem, lowest, most=8)
+        modes, led = polished(problem, lowest, most=8)
         if not modes:
             continue
-        # A mode that is sharper than the search went is known by its height, too.
+        # What a search has reached, or what Newton's method has reached from where it ended.
         near = [modes[0].apart(z) < 3 * np.sqrt(size) for z in zs]
-        found = int(np.sum(near | (values <= modes[0].potential + 1e-3)))
+        found = max(led, int(np.sum(near | (values <= modes[0].potential + 1e-3))))
         if found > 1 or starts == 1:
             break
     if not modes:

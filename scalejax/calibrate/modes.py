@@ -83,18 +83,30 @@ def newton(problem: Problem, z: np.ndarray, most: int = 60) -> End | None:
     return end
 
 
-def polished(problem: Problem, candidates: np.ndarray, most: int) -> list[End]:
-    """The modes next to candidates, which come best first; of those in one mode, the first."""
+def polished(problem: Problem, candidates: np.ndarray, most: int) -> tuple[list[End], int]:
+    """The modes next to the first candidates, best first, and how many of those led to the best.
+
+    Candidates come best first. Newton's method runs from `most` of them; one that lies in a mode
+    that is known already leads there.
+    """
     ends: list[End] = []
+    arrived: list[np.ndarray] = []
+    runs = 0
     for z in candidates:
-        if len(ends) == most:
-            break
         if any(end.apart(z) < 1.0 for end in ends):
+            arrived.append(z)
             continue
+        if runs == most:
+            continue
+        runs += 1
         end = newton(problem, z)
-        if end is not None and all(known.apart(end.z) >= 1.0 for known in ends):
+        if end is None:
+            continue
+        arrived.append(end.z)
+        if all(known.apart(end.z) >= 1.0 for known in ends):
             ends.append(end)
-    return sorted(ends, key=lambda end: end.potential)
+    ends = sorted(ends, key=lambda end: end.potential)
+    return ends, sum(ends[0].apart(z) < 1.0 for z in arrived) if ends else 0
 
 
 def rivals(ends: list[End]) -> list[str]:

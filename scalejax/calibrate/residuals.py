@@ -130,7 +130,7 @@ def _fit(problem, squares, of_z, key, start, starts, draws):
             ends = jnp.asarray(np.array([fit.z for fit in candidates]), points.dtype)
             candidates = _distinct(squares.descended(ends, None, steps=15))
         best = [*(end.z for end in modes), *(fit.z for fit in candidates)]
-        modes = polished(problem, np.array(best), most=4 + i)
+        modes, _ = polished(problem, np.array(best), most=4 + i)
         if not modes:
             continue
         doubts = [] if found > 1 or starts == 1 else [
