@@ -245,25 +245,26 @@ class Scaling(AbstractCoordinates):
         return tuple(found)
 
     def _kinds_found(self, low: np.ndarray, high: np.ndarray) -> tuple[bounds.Kind, ...]:
-        candidates = {*bounds.BY_BOUNDS, *(kind for kind, _, _ in self._chosen)}
-        masks = bounds.kind_masks(low, high, kinds=candidates, chosen=self._chosen)
+        masks = self._masks(low, high)
         return tuple(kind for kind, mask in masks.items() if mask.any())
+
+    def _masks(self, low, high) -> dict[bounds.Kind, Any]:
+        """Where each kind applies that the bounds or a group can make one."""
+        kinds = _ordered({*bounds.BY_BOUNDS, *(kind for kind, _, _ in self._chosen)})
+        return bounds.kind_masks(low, high, kinds=kinds, chosen=self._chosen)
 
     def _conditions(self, center, scale, low, high, *, xp) -> list[bounds.Condition]:
         """What must hold of every element; in order."""
         arrays = (center, scale, low, high)
         found = list(bounds.of_every_kind(*arrays, dtype=self.center.dtype, xp=xp))
-        kinds = _ordered({*bounds.BY_BOUNDS, *(kind for kind, _, _ in self._chosen)})
-        masks = bounds.kind_masks(low, high, kinds=kinds, chosen=self._chosen)
+        masks = self._masks(low, high)
         # The map is worked out in the working dtype, in which a distance may be none at all.
         rounded = tuple(array.astype(self.center.dtype) for array in arrays)
-        for kind in kinds:
+        for kind, mask in masks.items():
             for text, about, good in kind.conditions(*rounded, dtype=self.center.dtype, xp=xp):
-                found.append(bounds.Condition(text, about, good | ~masks[kind]))
+                found.append(bounds.Condition(text, about, good | ~mask))
         if hasattr(self, "kinds"):
-            known = masks[kinds[0]] & False
-            for kind in self.kinds:
-                known = known | masks.get(kind, False)
+            known = sum(masks[kind] for kind in self.kinds if kind in masks) > 0
             text = f"its kind of bounds must be one of {', '.join(k.name for k in self.kinds)}"
             found.append(bounds.Condition(text, ("low", "high"), known))
         return found

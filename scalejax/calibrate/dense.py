@@ -8,7 +8,7 @@ from jaxtyping import Array
 from scalejax.calibrate.linear import condition_number, whitened
 from scalejax.calibrate.modes import End, rivals
 from scalejax.calibrate.problem import Problem
-from scalejax.calibrate.report import CoordinatesKind, Report
+from scalejax.calibrate.report import CoordinatesKind, Report, no_mode
 from scalejax.calibrate.weights import weigh
 from scalejax.coordinates import AbstractCoordinates
 
@@ -24,10 +24,7 @@ def dense_fit(
     """Coordinates from the best of the modes, which comes first, and the curvature there."""
     best, reasons = ends[0], rivals(ends)
     if best.decrement > 0.1:
-        reasons.append(
-            "no mode was found: the gradient where the best search ended is "
-            f"{best.decrement:.2g} in units of the fitted standard deviations"
-        )
+        reasons.append(no_mode(best.decrement))
     k_hat = np.nan
 
     def report(kind):

@@ -16,7 +16,7 @@ from scalejax.calibrate.guard import guarded
 from scalejax.calibrate.low_rank import low_rank_fit
 from scalejax.calibrate.modes import polished
 from scalejax.calibrate.problem import Problem, check_starts, refused, spread
-from scalejax.calibrate.report import Report
+from scalejax.calibrate.report import NOWHERE_FINITE, Report, few_reached
 from scalejax.coordinates import AbstractCoordinates
 
 DENSE_LIMIT = 2000
@@ -69,10 +69,9 @@ def from_log_density(
 
 
 def _fit(problem, key, start, starts, draws, max_steps, rank):
-    base, size = problem.base, problem.base.size
+    size = problem.base.size
     search_key, check_key = jax.random.split(key)
-    first = jnp.zeros(size) if start is None else base.to_normalized(start)
-    first = jnp.asarray(first, problem.dtype)
+    first = problem.first(start)
     if size > DENSE_LIMIT:
         count = min(starts, 4)
         z = jnp.concatenate([first[None], spread(search_key, count, size, problem.dtype)])[:count]
@@ -99,11 +98,8 @@ def _fit(problem, key, start, starts, draws, max_steps, rank):
         if found > 1 or starts == 1:
             break
     if not modes:
-        reason = "the log-density is not finite where the searches ended"
-        return refused(problem, reason, (0, tried))
-    doubts = []
-    if found < 2 and starts > 1:
-        doubts.append(f"of {tried} starts {found} reached the best mode: there may be better ones")
+        return refused(problem, NOWHERE_FINITE, (0, tried))
+    doubts = few_reached(found, tried)
     return dense_fit(problem, modes, (found, tried), doubts, check_key, draws)
 
 

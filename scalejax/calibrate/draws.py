@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Num
 
 from scalejax.calibrate.linear import condition_number, diagonal_of, lower, whitened
-from scalejax.calibrate.report import CoordinatesKind, Report
+from scalejax.calibrate.report import NOTHING_FREE, CoordinatesKind, Report
 from scalejax.coordinates import AbstractCoordinates
 
 PER_PARAMETER = 4  # draws that are needed: each half has twice as many as there are parameters
@@ -45,7 +45,7 @@ def from_draws(
         reason = f"{len(draws)} draws are too few for {(~pinned).sum()} parameters: give {least}"
         return _refused(coordinates, reason)
     if pinned.all():
-        return _refused(coordinates, "every parameter is pinned: there is nothing to calibrate")
+        return _refused(coordinates, NOTHING_FREE)
     with np.errstate(all="ignore"):
         return _fit(draws, coordinates, pinned)
 
@@ -68,13 +68,13 @@ def _fit(draws, coordinates, pinned) -> tuple[AbstractCoordinates, Report]:
     condition = condition_number(_factor_of(draws, known)[1][np.ix_(known, known)])
     plain = condition_number(np.cov(late[:, known].T))
     for kind in (CoordinatesKind.DENSE, CoordinatesKind.DIAGONAL):
-        loc, _, factor = _moments(early, known)
+        loc, factor = _moments(early, known)
         if kind is CoordinatesKind.DIAGONAL:
             factor = diagonal_of(factor)
         fitted = np.linalg.solve(factor, (late - loc).T)[known]
         spread = condition_number(np.cov(fitted))
         if np.isfinite(spread) and spread <= plain:
-            loc, _, factor = _moments(draws, known)
+            loc, factor = _moments(draws, known)
             found = whitened(coordinates, loc, factor, kind)
             return found, Report(
                 kind, 0, condition=condition, reasons=tuple(reasons), doubts=tuple(doubts)
@@ -96,10 +96,9 @@ def _idle(draws: np.ndarray) -> np.ndarray:
     return np.ptp(draws, axis=0) <= 1e-12 * np.abs(draws).max(0)
 
 
-def _moments(draws: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, covariance and its factor; those of a standard normal where nothing is known."""
-    factor, covariance = _factor_of(draws, known)
-    return np.where(known, draws.mean(0), 0.0), covariance, factor
+def _moments(draws: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, and a factor of the covariance; those of a standard normal where nothing is known."""
+    return np.where(known, draws.mean(0), 0.0), _factor_of(draws, known)[0]
 
 
 def _factor_of(draws: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

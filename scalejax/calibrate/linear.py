@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import numpy as np
 
 from scalejax.calibrate.report import CoordinatesKind
 from scalejax.coordinates import AbstractCoordinates, AbstractLayer
 from scalejax.whitened import Whitened, WhitenedLowRank
+
+_Layer = TypeVar("_Layer", bound=AbstractLayer)
 
 # No direction is wider than 1, the unit of z, in which a prior has about that width; and none is
 # so narrow that the others lose their digits beside it.
@@ -43,13 +47,25 @@ def diagonal_of(factor: np.ndarray) -> np.ndarray:
     return np.diag(np.sqrt((factor**2).sum(1)))
 
 
+class NotHeld(ArithmeticError):
+    """Numbers of a fit that coordinates refuse, for the dtype they have."""
+
+
+def held(make: type[_Layer], *numbers: Any) -> _Layer:
+    """The coordinates of these numbers. **Raises** `NotHeld` where they refuse them."""
+    try:
+        return make(*numbers)
+    except ValueError as error:
+        raise NotHeld(str(error)) from error
+
+
 def whitened(
     base: AbstractCoordinates, loc: np.ndarray, factor: np.ndarray, kind: CoordinatesKind
 ) -> AbstractLayer:
     """The map w ↦ loc + factor·w on top of the base, or that of the covariance's diagonal."""
     if kind is CoordinatesKind.DIAGONAL:
-        return WhitenedLowRank(base, loc, np.diag(diagonal_of(factor)))
-    return Whitened(base, loc, factor)
+        return held(WhitenedLowRank, base, loc, np.diag(diagonal_of(factor)))
+    return held(Whitened, base, loc, factor)
 
 
 def condition_number(matrix: np.ndarray) -> float:

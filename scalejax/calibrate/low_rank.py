@@ -6,9 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from scalejax.calibrate.linear import held
 from scalejax.calibrate.modes import MODE_GAP
 from scalejax.calibrate.problem import refused
-from scalejax.calibrate.report import CoordinatesKind, Report
+from scalejax.calibrate.report import (
+    NOWHERE_FINITE,
+    CoordinatesKind,
+    Report,
+    another_mode,
+    few_reached,
+    no_mode,
+)
 from scalejax.whitened import WhitenedLowRank
 
 
@@ -20,8 +28,7 @@ def low_rank_fit(problem, ends, potentials, key, rank):
     from jax.experimental.sparse.linalg import lobpcg_standard
 
     if not np.isfinite(potentials).any():
-        reason = "the log-density is not finite where the searches ended"
-        return refused(problem, reason, (0, len(ends)))
+        return refused(problem, NOWHERE_FINITE, (0, len(ends)))
     best = int(np.argmin(potentials))
     z = jnp.asarray(ends[best], problem.dtype)
     gradient = jax.grad(problem.potential)
@@ -58,7 +65,7 @@ def low_rank_fit(problem, ends, potentials, key, rank):
     # Each search's end, in the widths of the fit: the ends of one mode lie as far from it as the
     # search was rough, those of others farther.
     found, reasons = 1, []
-    fitted = WhitenedLowRank(problem.base, z, 1 / root[:, 0], directions, stretch)
+    fitted = held(WhitenedLowRank, problem.base, z, 1 / root[:, 0], directions, stretch)
     for i, end in enumerate(ends):
         gap = potentials[i] - potentials[best]
         if i == best or not np.isfinite(gap):
@@ -67,13 +74,8 @@ def low_rank_fit(problem, ends, potentials, key, rank):
         if apart < 3 * np.sqrt(len(z)) and gap < len(z):
             found += 1
         elif gap < MODE_GAP:
-            reasons.append(
-                f"another mode, {apart:.2g} standard deviations away, is as much as e^-{gap:.1f} "
-                "as high: no one linear map suits both"
-            )
-    doubts = []
-    if found < 2 and len(ends) > 1:
-        doubts.append(f"of {len(ends)} starts only one reached the best mode")
+            reasons.append(another_mode(apart, gap))
+    doubts = few_reached(found, len(ends))
     length = np.nan
 
     def report(kind):
@@ -92,7 +94,7 @@ def low_rank_fit(problem, ends, potentials, key, rank):
         return problem.base, report(CoordinatesKind.NONE)
     for kind in (CoordinatesKind.LOW_RANK, CoordinatesKind.DIAGONAL):
         kept = (directions, stretch) if kind is CoordinatesKind.LOW_RANK else (None, None)
-        coordinates = WhitenedLowRank(problem.base, z, 1 / root[:, 0], *kept)
+        coordinates = held(WhitenedLowRank, problem.base, z, 1 / root[:, 0], *kept)
         length, trouble = _descend(problem, coordinates, check_key)
         problem.spent += 3 * _LINES
         if trouble is None:
@@ -127,10 +129,7 @@ def _descend(problem, coordinates, key) -> tuple[float, str | None]:
     rise, expected, gradients = (np.asarray(x, np.float64) for x in fall(w))
     length = float(np.linalg.norm(gradients[0]))
     if not length <= 0.1 * np.sqrt(size):
-        return length, (
-            f"no mode was found: the gradient where the best search ended is {length:.2g} in units "
-            "of the fitted standard deviations"
-        )
+        return length, no_mode(length)
     ratio = rise / expected
     if not ((ratio > 0.5) & (ratio < 2)).all():
         worst = ratio[np.argmax(np.abs(np.log(np.where(ratio > 0, ratio, np.inf))))]

@@ -9,6 +9,7 @@ import numpy as np
 
 from scalejax.calibrate.linear import factor_of_curvature, spectrum
 from scalejax.calibrate.problem import Problem
+from scalejax.calibrate.report import another_mode
 
 # Modes whose densities differ by more than this factor, e^10, do not share a posterior.
 MODE_GAP = 10.0
@@ -113,8 +114,7 @@ def rivals(ends: list[End]) -> list[str]:
     """What is to be said of modes beside the best, which comes first."""
     best, *others = ends
     return [
-        f"another mode, {best.apart(end.z):.2g} standard deviations away, is as much as "
-        f"e^-{end.potential - best.potential:.1f} as high: no one linear map suits both"
+        another_mode(best.apart(end.z), end.potential - best.potential)
         for end in others
         # What has not arrived, and is this near, is on its way to the best one.
         if end.potential - best.potential < MODE_GAP

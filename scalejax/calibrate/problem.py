@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from scalejax.calibrate.report import CoordinatesKind, Report
 from scalejax.coordinates import AbstractCoordinates
@@ -32,6 +32,11 @@ class Problem:
         self.potentials = jax.jit(jax.vmap(self.potential))
         self.value_and_gradient = jax.jit(jax.value_and_grad(self.potential))
         self.curvature = jax.jit(curvature or self._hessian)
+
+    def first(self, start: Float[ArrayLike, " P"] | None) -> Array:
+        """Where the first search begins: z of a θ, or 0."""
+        z = jnp.zeros(self.base.size) if start is None else self.base.to_normalized(start)
+        return jnp.asarray(z, self.dtype)
 
     def potential(self, z: Array) -> Array:
         """−log density, and infinity where that is no number."""

@@ -88,3 +88,32 @@ class Report:
             parts.append(f"condition number {self.condition:.2g} before")
         parts.append(f"{self.gradients} gradients")
         return "; ".join(parts) + "".join(f"\n  {t}" for t in (*self.doubts, *self.reasons))
+
+
+# --- what reports say, whichever search it is of ---
+
+NOTHING_FREE = "every parameter is pinned: there is nothing to calibrate"
+NOWHERE_FINITE = "the log-density is not finite where the searches ended"
+
+
+def no_mode(length: float) -> str:
+    """That a search has ended where there is no mode; with the length of the gradient there."""
+    return (
+        f"no mode was found: the gradient where the best search ended is {length:.2g} in units of "
+        "the fitted standard deviations"
+    )
+
+
+def another_mode(apart: float, gap: float) -> str:
+    """That there is a mode besides the best, how far away, and how much lower."""
+    return (
+        f"another mode, {apart:.2g} standard deviations away, is as much as e^-{gap:.1f} as high: "
+        "no one linear map suits both"
+    )
+
+
+def few_reached(found: int, tried: int) -> list[str]:
+    """The doubt of a search that has reached its best mode once, of more starts; or none."""
+    if found > 1 or tried == 1:
+        return []
+    return [f"of {tried} starts {found} reached the best mode: there may be better ones"]

@@ -20,7 +20,7 @@ from scalejax.calibrate.guard import guarded
 from scalejax.calibrate.levenberg import Fit, LeastSquares
 from scalejax.calibrate.modes import End, polished
 from scalejax.calibrate.problem import Problem, check_starts, derivative, refused, spread
-from scalejax.calibrate.report import Report
+from scalejax.calibrate.report import NOWHERE_FINITE, Report, few_reached
 from scalejax.coordinates import AbstractCoordinates
 
 ROUNDS = 3  # of a search that has reached its best mode only once, or left much unexplained
@@ -111,10 +111,9 @@ def from_residuals(
 
 
 def _fit(problem, squares, of_z, key, start, starts, draws):
-    base, size = problem.base, problem.base.size
+    size = problem.base.size
     search_key, check_key = jax.random.split(key)
-    first = jnp.zeros(size) if start is None else base.to_normalized(start)
-    first = jnp.asarray(first, problem.dtype)
+    first = problem.first(start)
     tried, found, modes, doubts = 0, 0, [], []
     for i in range(ROUNDS):
         keys = jax.random.split(jax.random.fold_in(search_key, i), 2)
@@ -133,15 +132,11 @@ def _fit(problem, squares, of_z, key, start, starts, draws):
         modes, _ = polished(problem, np.array(best), most=4 + i)
         if not modes:
             continue
-        doubts = [] if found > 1 or starts == 1 else [
-            f"of {tried} starts {found} reached the best mode: there may be better ones"
-        ]  # fmt: skip
-        doubts += _unexplained(of_z, modes[0], problem)
+        doubts = few_reached(found, tried) + _unexplained(of_z, modes[0], problem)
         if not doubts:
             break
     if not modes:
-        reason = "the log-density is not finite where the searches ended"
-        return refused(problem, reason, (0, tried))
+        return refused(problem, NOWHERE_FINITE, (0, tried))
     return dense_fit(problem, modes, (found, tried), doubts, check_key, draws)
 
 

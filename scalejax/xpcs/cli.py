@@ -20,10 +20,10 @@ from scalejax import ParameterSpace, Scaling
 from scalejax.diagnostics import scaling_table, span
 from scalejax.rules import Rule, matched
 from scalejax.xpcs.config import default_config, load_config, read_mode, read_space
-from scalejax.xpcs.homodyne import homodyne, report_distortions
+from scalejax.xpcs.homodyne import distortions_of, homodyne, report_distortions
 from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL, for_mode
 from scalejax.xpcs.results import FILES
-from scalejax.xpcs.tables import homodyne_distortions, notes, scaling_tables
+from scalejax.xpcs.tables import notes, scaling_tables
 
 RULES: dict[str, Rule] = {"matched": matched, "homodyne": homodyne}
 PRIORS = ("declared", "normal")
@@ -178,7 +178,7 @@ def inspect(
         _refuse("inspect", error)
     if as_json:
         parameters = [
-            {**row.to_dict(), "distortions": homodyne_distortions(space, row.name)} for row in rows
+            {**row.to_dict(), "distortions": distortions_of(space[row.name])} for row in rows
         ]
         found = {"rule": rule, "n_phi": n_phi, "span": span(rows), "parameters": parameters}
         typer.echo(json.dumps(found, indent=2, allow_nan=False))

@@ -35,9 +35,9 @@ class Results:
         self.written: list[str] = []
         self.lost: list[str] = []
 
-    def say(self, what: Any, *, markup: bool = False) -> None:
-        """Print, at once."""
-        self.console.print(what, highlight=False, markup=markup)
+    def say(self, what: Any) -> None:
+        """Print: text as it is, without markup."""
+        self.console.print(what, highlight=False, markup=False)
 
     def write(self, name: str, save: Callable[[str], Any]) -> None:
         """Write a file by `save(path)`, whole or not at all; say so if that cannot be done."""

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from scalejax.diagnostics import Row, family_name, span
 from scalejax.space import ParameterSpace
-from scalejax.xpcs.homodyne import distortions, homodyne
+from scalejax.xpcs.homodyne import distortions_of
 from scalejax.xpcs.parameters import PER_ANGLE
 
 
@@ -116,15 +116,7 @@ def _number(value: float, scale: float) -> str:
 def notes(rows: list[Row], space: ParameterSpace) -> Iterator[str]:
     """The problem in one line; and what the homodyne rule does to priors."""
     yield f"Scales span {span(rows):.2g}: in physical units, so do step sizes."
-    found = [(name, text) for name in space for text in homodyne_distortions(space, name)]
+    found = [(name, text) for name, p in space.items() for text in distortions_of(p)]
     if found:
         yield "With a normal prior on z, the homodyne rule makes another prior of:"
         yield from (f"  {name}: {text}" for name, text in found)
-
-
-def homodyne_distortions(space: ParameterSpace, name: str) -> list[str]:
-    """What the homodyne rule would make of a declared prior with a normal z, in words."""
-    parameter = space[name]
-    if parameter.pinned or not math.isfinite(parameter.high - parameter.low):
-        return []
-    return distortions(parameter.prior, *homodyne(parameter))

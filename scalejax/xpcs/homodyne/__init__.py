@@ -8,6 +8,7 @@ from scalejax.xpcs.homodyne.factors import compute_scaling_factors as compute_sc
 from scalejax.xpcs.homodyne.factors import log_scaling_factors as log_scaling_factors
 from scalejax.xpcs.homodyne.rule import center_and_scale as center_and_scale
 from scalejax.xpcs.homodyne.rule import distortions as distortions
+from scalejax.xpcs.homodyne.rule import distortions_of as distortions_of
 from scalejax.xpcs.homodyne.rule import homodyne as homodyne
 from scalejax.xpcs.homodyne.rule import report_distortion as report_distortion
 from scalejax.xpcs.homodyne.rule import report_distortions as report_distortions

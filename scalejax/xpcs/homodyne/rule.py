@@ -54,16 +54,25 @@ def center_and_scale(
 def report_distortions(space: ParameterSpace) -> None:
     """Log a warning for each declared prior that a normal z would distort under this rule."""
     for name, parameter in space.items():
-        if math.isfinite(parameter.high - parameter.low) and not parameter.pinned:
-            center, scale, low, high = homodyne(parameter)
-            report_distortion(name, parameter.prior, center, scale, low, high)
+        _log(name, distortions_of(parameter))
+
+
+def distortions_of(parameter: Parameter) -> list[str]:
+    """What this rule would make of a declared prior with a normal z, in words."""
+    if parameter.pinned or not math.isfinite(parameter.high - parameter.low):
+        return []
+    return distortions(parameter.prior, *homodyne(parameter))
 
 
 def report_distortion(
     name: str, prior: Prior | None, center: float, scale: float, low: float, high: float
 ) -> None:
     """Log a warning with what `distortions` finds, if it finds anything."""
-    if found := distortions(prior, center, scale, low, high):
+    _log(name, distortions(prior, center, scale, low, high))
+
+
+def _log(name: str, found: list[str]) -> None:
+    if found:
         logger.warning("parameter %s under the homodyne rule: %s", name, "; ".join(found))
 
 
