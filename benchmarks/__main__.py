@@ -23,6 +23,7 @@ NAMES = (
     "reparam",
     "sampling",
     "laminar",
+    "trust",
 )
 GENERATED = Path(__file__).parent.parent / "docs" / "pages" / "generated"
 

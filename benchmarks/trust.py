@@ -1,0 +1,79 @@
+"""Whether calibration finds the mode: data sets and keys that nothing was tuned on.
+
+Simulated XPCS data, each with a seed of its own, which is the key of its calibration too. Held
+against: the log-density (of z, whose mode is sought) where calibration ended is at least that at the
+truth, every time; and how many gradients that took.
+"""
+
+from functools import partial
+from statistics import median
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import Limit, markdown
+from benchmarks.posterior import simulated
+from scalejax import Scaling
+from scalejax.numpyro import declared_prior
+from scalejax.xpcs.fit import calibrated, log_density
+
+DEVICES = 1
+SEEDS = range(20, 60)
+CASES = {  # and the gradients that the median may take
+    ("static", 10): (SEEDS[:20], 3000),
+    ("laminar_flow", 3): (SEEDS, None),
+    ("laminar_flow", 10): (SEEDS, 6000),
+    ("laminar_flow", 23): (SEEDS[:20], None),
+}
+
+
+def measure(mode, n_phi, seed):
+    space, measured = simulated(mode, n_phi, seed)
+    scaling, prior = Scaling.from_space(space), declared_prior(space)
+    _, report = calibrated(measured, scaling, space, prior=prior, method="least-squares", seed=seed)
+    theta = scaling.pack({name: jnp.asarray(value) for name, value in measured.truth.items()})
+    truth = scaling.pullback(log_density(measured, scaling, prior=prior))(
+        scaling.to_normalized(theta)
+    )
+    return [{"model": name(mode, n_phi), "data": seed, "kind": str(report.kind),
+             "above": report.log_density - float(truth), "k_hat": report.k_hat,
+             "gradients": report.gradients}]  # fmt: skip
+
+
+def name(mode, n_phi):
+    return f"{mode.replace('_', ' ')}, {n_phi} angles"
+
+
+def tasks(quick):
+    jax.config.update("jax_enable_x64", True)
+    for (mode, n_phi), (seeds, _) in list(CASES.items())[: 1 if quick else None]:
+        for seed in seeds[: 1 if quick else None]:
+            yield f"{mode} {n_phi} {seed}", partial(measure, mode, n_phi, seed)
+
+
+def _groups(rows):
+    for (mode, n_phi), (_, most) in CASES.items():
+        if found := [row for row in rows if row["model"] == name(mode, n_phi)]:
+            yield name(mode, n_phi), found, most
+
+
+def limits(rows):
+    for label, found, most in _groups(rows):
+        missed = sum(not row["above"] >= 0 for row in found)
+        yield Limit(f"{label}: modes below the truth, of {len(found)}", missed, "<=", 0)
+        if most is not None:
+            yield Limit(f"{label}: gradients, median", median(r["gradients"] for r in found), "<=",
+                        most)  # fmt: skip
+
+
+def table(rows):
+    header = ["model", "data sets", "log-density above that of the truth, least", "k̂, median",
+              "gradients, median", "most"]  # fmt: skip
+    lines = []
+    for label, found, _ in _groups(rows):
+        spent = [row["gradients"] for row in found]
+        lines.append([label, len(found), f"{min(row['above'] for row in found):.1f}",
+                      f"{np.nanmedian([row['k_hat'] for row in found]):.2f}",
+                      f"{median(spent):.0f}", f"{max(spent):.0f}"])  # fmt: skip
+    return markdown(header, lines)
