@@ -1,7 +1,7 @@
 """Whether calibration finds the mode: data sets and keys that nothing was tuned on.
 
 Simulated XPCS data, each with a seed of its own, which is the key of its calibration too. Held
-against: the log-density (of z, whose mode is sought) where calibration ended is at least that at the
+against: the log-density of z where calibration ended is at least that at the
 truth, every time; and how many gradients that took.
 """
 
