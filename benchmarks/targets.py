@@ -52,7 +52,7 @@ def banana(theta):
 
 
 def funnel(theta):
-    """Neal's: the width of nine parameters is the exponential of half the tenth."""
+    """Neal's: the width of all parameters but one is the exponential of half of that one."""
     v, x = theta[0], theta[1:]
     return -((v / 3) ** 2) / 2 - (x**2).sum() * jnp.exp(-v) / 2 - x.size * v / 2
 
@@ -68,6 +68,40 @@ def against_a_bound(theta):
     return -200 * theta[0] - ((theta[1] - 100 * theta[0]) / 0.3) ** 2 / 2
 
 
+# Rubin's (1981) eight schools: effects of coaching, and their standard errors.
+EFFECTS = (28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0)
+ERRORS = (15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0)
+
+
+def centered_schools(theta):
+    """mu ~ N(0, 5), tau ~ half-Cauchy(5), effects ~ N(mu, tau): unbounded where tau goes to 0."""
+    mu, tau, effects = theta[0], theta[1], theta[2:]
+    prior = -((mu / 5) ** 2) / 2 - jnp.log1p((tau / 5) ** 2)
+    spread = -(((effects - mu) / tau) ** 2).sum() / 2 - effects.size * jnp.log(tau)
+    misfit = (jnp.asarray(EFFECTS) - effects) / jnp.asarray(ERRORS)
+    return prior + spread - (misfit**2).sum() / 2
+
+
+GROUPS = 50
+
+
+def measured_groups():
+    """Four values in each of 50 groups, whose means are 3 ± 0.5, each value ± 2."""
+    keys = jax.random.split(jax.random.key(1))
+    means = 3 + 0.5 * jax.random.normal(keys[0], (GROUPS, 1))
+    return means + 2 * jax.random.normal(keys[1], (GROUPS, 4))
+
+
+def hierarchy(theta):
+    """mu ~ N(0, 10), tau ~ half-normal(5), sigma ~ half-normal(5), means ~ N(mu, tau): centered."""
+    mu, tau, sigma, means = theta[0], theta[1], theta[2], theta[3:]
+    y = measured_groups()
+    prior = -((mu / 10) ** 2) / 2 - ((tau / 5) ** 2) / 2 - ((sigma / 5) ** 2) / 2
+    spread = -(((means - mu) / tau) ** 2).sum() / 2 - means.size * jnp.log(tau)
+    misfit = ((y - means[:, None]) / sigma) ** 2
+    return prior + spread - misfit.sum() / 2 - y.size * jnp.log(sigma)
+
+
 TARGETS = {
     "a line through calendar years": Target(
         line, {"intercept": None, "slope": None}, scale=[1000.0, 0.5]
@@ -75,6 +109,18 @@ TARGETS = {
     "a banana": Target(banana, {"x": 2}, scale=2.0, linear=False),
     "Neal's funnel, 10 parameters": Target(
         funnel, {"v": None, "x": 9}, scale=[3.0] + [1.0] * 9, linear=False
+    ),
+    "Neal's funnel, 100 parameters": Target(
+        funnel, {"v": None, "x": 99}, scale=[3.0] + [1.0] * 99, linear=False
+    ),
+    "eight schools, centered": Target(
+        centered_schools, {"mu": None, "tau": None, "effects": 8}, [0.0, 5.0] + [0.0] * 8,
+        [5.0] * 2 + [10.0] * 8, [-jnp.inf, 0.0] + [-jnp.inf] * 8, linear=False,
+    ),
+    "a hierarchy of 50 groups": Target(
+        hierarchy, {"mu": None, "tau": None, "sigma": None, "means": GROUPS},
+        [0.0, 2.0, 2.0] + [0.0] * GROUPS, [10.0, 2.0, 2.0] + [5.0] * GROUPS,
+        [-jnp.inf, 0.0, 0.0] + [-jnp.inf] * GROUPS, linear=False,
     ),
     "two modes": Target(mixture, {"x": 2}, linear=False),
     "against a bound": Target(

@@ -14,11 +14,11 @@ IMAGE = Path(__file__).parent / "pages" / "images" / "house.png"
 
 # From the ground up. A room imports from its own floor's rooms never, from lower floors freely.
 FLOORS = (
-    ("bounds", "cut"),
+    ("bounds", "cut", "spline"),
     ("groups", "families"),
     ("space",),
     ("coordinates", "rules", "density"),
-    ("scaling", "whitened"),
+    ("scaling", "whitened", "nested"),
     ("checks", "diagnostics", "numpyro", "calibrate"),
     ("sampling", "plotting"),
     ("xpcs",),

@@ -6,6 +6,7 @@ from scalejax.coordinates import AbstractLayer as AbstractLayer
 from scalejax.families import Distribution as Distribution
 from scalejax.families import Prior as Prior
 from scalejax.groups import Group as Group
+from scalejax.nested import NestedLaplace as NestedLaplace
 from scalejax.scaling import Scaling as Scaling
 from scalejax.space import Parameter as Parameter
 from scalejax.space import ParameterSpace as ParameterSpace

@@ -118,19 +118,13 @@ def test_no_direction_is_wider_than_the_unit_of_z(float64):
         assert np.linalg.eigvalsh(covariance(found)).max() < 1 + 1e-6
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("a banana", "condition number|misses some of the posterior"),
-        ("Neal's funnel, 10 parameters", "misses some of the posterior|no mode was found"),
-        ("two modes", "another mode, .* is as much as e\\^-"),
-    ],
-)
-def test_it_refuses_what_it_cannot_fit(name, reason, float64):
-    target = TARGETS[name]
-    assert not target.linear
+def test_it_refuses_what_it_cannot_fit(float64):
+    target = TARGETS["two modes"]
     scaling = target.scaling()
-    refused(from_log_density(target.log_density, scaling, key=KEY), scaling, reason)
+    found = from_log_density(target.log_density, scaling, key=KEY)
+    refused(found, scaling, "another mode, .* is as much as e\\^-")
+    # Where chains may begin: at both.
+    assert sorted(np.sign(mode[0]) for mode in found[1].modes) == [-1, 1]
 
 
 def test_it_refuses_what_has_no_density():
@@ -285,21 +279,6 @@ def test_several_modes_are_never_good(name, float64):
     assert report.reasons
 
 
-SCHOOLS = (
-    np.array([28.0, 8, -3, 7, -1, 1, 18, 12]),
-    np.array([15.0, 10, 16, 11, 9, 11, 10, 18]),
-)
-
-
-def centered_schools(theta):
-    """Unbounded where tau goes to 0 and all effects to mu."""
-    mu, tau, effects = theta[0], theta[1], theta[2:]
-    y, sd = SCHOOLS
-    prior = -((mu / 5) ** 2) / 2 - jnp.log1p((tau / 5) ** 2)
-    spread = -(((effects - mu) / tau) ** 2).sum() / 2 - 8 * jnp.log(tau)
-    return prior + spread - (((y - effects) / sd) ** 2).sum() / 2
-
-
 @jax.custom_vjp
 def backwards_only(theta):
     return -50 * (theta**2).sum()
@@ -327,16 +306,6 @@ def test_hard_densities_end_in_a_report(name, float64):
     if report.kind == "none":
         assert report.reasons
         assert isinstance(found, Scaling)
-
-
-@pytest.mark.slow
-def test_an_unbounded_density_ends_in_a_report(float64):
-    low = [-jnp.inf, 0.0] + [-jnp.inf] * 8
-    groups = {"mu": None, "tau": None, "effects": 8}
-    scaling = Scaling([0.0, 5.0] + [0.0] * 8, [5.0] * 2 + [10.0] * 8, low, jnp.inf, groups=groups)
-    _, report = from_log_density(centered_schools, scaling, key=KEY)
-    assert not report.good
-    assert report.reasons
 
 
 def test_a_model_with_a_derivative_of_its_own(float64):

@@ -12,4 +12,7 @@ from scalejax.calibrate.report import K_HAT_GOOD as K_HAT_GOOD
 from scalejax.calibrate.report import K_HAT_LIMIT as K_HAT_LIMIT
 from scalejax.calibrate.report import CoordinatesKind as CoordinatesKind
 from scalejax.calibrate.report import Report as Report
+from scalejax.calibrate.resample import NotTrusted as NotTrusted
+from scalejax.calibrate.resample import Resampled as Resampled
+from scalejax.calibrate.resample import resample as resample
 from scalejax.calibrate.residuals import from_residuals as from_residuals

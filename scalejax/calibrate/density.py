@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from scalejax.calibrate.dense import dense_fit
+from scalejax.calibrate.fit import Found, fitted
 from scalejax.calibrate.guard import guarded
 from scalejax.calibrate.low_rank import low_rank_fit
 from scalejax.calibrate.modes import polished
-from scalejax.calibrate.problem import Problem, check_starts, refused, spread
-from scalejax.calibrate.report import NOWHERE_FINITE, Report, few_reached
+from scalejax.calibrate.problem import Problem, check_starts, place_of, refused, spread
+from scalejax.calibrate.report import NOWHERE_FINITE, Report
+from scalejax.calibrate.search import minimised
 from scalejax.coordinates import AbstractCoordinates
 
 DENSE_LIMIT = 2000
@@ -31,6 +30,7 @@ def from_log_density(
     start: Float[ArrayLike, " P"] | None = None,
     starts: int = 64,
     draws: int = 1000,
+    along: str | None = None,
     max_steps: int = 1000,
     rank: int = 20,
 ) -> tuple[AbstractCoordinates, Report]:
@@ -62,13 +62,14 @@ def from_log_density(
         dense
     """
     check_starts(starts)
+    bend = place_of(coordinates, along)
     # A model may compute in another dtype than the coordinates'; the search is in one.
     of_z = coordinates.pullback(lambda theta: jnp.asarray(log_density(theta), theta.dtype))
     problem = Problem(coordinates, of_z)
-    return guarded(problem, lambda: _fit(problem, key, start, starts, draws, max_steps, rank))
+    return guarded(problem, lambda: _fit(problem, key, start, starts, draws, max_steps, rank, bend))
 
 
-def _fit(problem, key, start, starts, draws, max_steps, rank):
+def _fit(problem, key, start, starts, draws, max_steps, rank, bend):
     size = problem.base.size
     search_key, check_key = jax.random.split(key)
     first = problem.first(start)
@@ -95,36 +96,10 @@ def _fit(problem, key, start, starts, draws, max_steps, rank):
         # What a search has reached, or what Newton's method has reached from where it ended.
         near = [modes[0].apart(z) < 3 * np.sqrt(size) for z in zs]
         found = max(led, int(np.sum(near | (values <= modes[0].potential + 1e-3))))
-        if found > 1 or starts == 1:
+        if found > 1 or starts == 1 or modes[0].decrement > 0.1:
             break
     if not modes:
         return refused(problem, NOWHERE_FINITE, (0, tried))
-    doubts = few_reached(found, tried)
-    return dense_fit(problem, modes, (found, tried), doubts, check_key, draws)
-
-
-def minimised(problem: Problem, starts: Array, max_steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where searches from `starts`, (n, P), end after `max_steps` steps, and how high."""
-    import optimistix as optx
-
-    solver: Any = optx.BFGS if starts.shape[-1] < 200 else optx.LBFGS
-    solver = solver(rtol=1e-4, atol=1e-4)
-
-    def solve(z):
-        solution = optx.minimise(
-            lambda z, _: problem.potential(z), solver, z, max_steps=max_steps, throw=False
-        )
-        return solution.value, solution.stats["num_steps"]
-
-    @eqx.filter_jit
-    def side_by_side(z):
-        # As many at once as the memory of a few Hessians allows.
-        at_once = int(np.clip(4e7 / starts.shape[-1] ** 2, 1, len(starts)))
-        return jax.lax.map(solve, z, batch_size=at_once)
-
-    ends, steps = side_by_side(starts)
-    problem.spent += float(steps.sum()) + len(starts)
-    potentials = np.asarray(problem.potentials(ends), np.float64)
-    ends = np.asarray(ends, np.float64)
-    sound = np.isfinite(potentials) & np.isfinite(ends).all(1)
-    return np.where(sound[:, None], ends, 0.0), np.where(sound, potentials, np.inf)
+    return fitted(
+        problem, Found(modes, zs[np.isfinite(values)], (found, tried)), check_key, draws, bend
+    )

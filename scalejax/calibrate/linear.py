@@ -51,10 +51,10 @@ class NotHeld(ArithmeticError):
     """Numbers of a fit that coordinates refuse, for the dtype they have."""
 
 
-def held(make: type[_Layer], *numbers: Any) -> _Layer:
+def held(make: type[_Layer], *numbers: Any, **named: Any) -> _Layer:
     """The coordinates of these numbers. **Raises** `NotHeld` where they refuse them."""
     try:
-        return make(*numbers)
+        return make(*numbers, **named)
     except ValueError as error:
         raise NotHeld(str(error)) from error
 

@@ -100,7 +100,9 @@ def polished(problem: Problem, candidates: np.ndarray, most: int) -> tuple[list[
         if runs == most:
             continue
         runs += 1
-        end = newton(problem, z)
+        # Where one has run away, a density without a mode is likely, and not worth many steps more.
+        arrived_all = all(end.decrement < 0.1 for end in ends)
+        end = newton(problem, z, most=60 if arrived_all else 15)
         if end is None:
             continue
         arrived.append(end.z)
@@ -111,7 +113,7 @@ def polished(problem: Problem, candidates: np.ndarray, most: int) -> tuple[list[
 
 
 def rivals(ends: list[End]) -> list[str]:
-    """What is to be said of modes beside the best, which comes first."""
+    """What is to be said of modes beside the best, which comes first and has arrived."""
     best, *others = ends
     return [
         another_mode(best.apart(end.z), end.potential - best.potential)

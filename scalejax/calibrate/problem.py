@@ -12,6 +12,9 @@ from jaxtyping import Array, ArrayLike, Float
 from scalejax.calibrate.report import CoordinatesKind, Report
 from scalejax.coordinates import AbstractCoordinates
 
+# How many potentials are worked out side by side.
+FEW, MANY = 16, 200
+
 
 class Problem:
     """A log-density of z, of shape (P,), in coordinates, and its curvature.
@@ -29,7 +32,7 @@ class Problem:
         self.base, self.log_density = base, log_density
         self.dtype = jnp.result_type(float)  # what optimisers compute in, whatever the base has
         self.spent = 0.0
-        self.potentials = jax.jit(jax.vmap(self.potential))
+        self._side_by_side = jax.jit(jax.vmap(self.potential))
         self.value_and_gradient = jax.jit(jax.value_and_grad(self.potential))
         self.curvature = jax.jit(curvature or self._hessian)
 
@@ -42,6 +45,19 @@ class Problem:
         """−log density, and infinity where that is no number."""
         value = -self.log_density(z)
         return jnp.where(jnp.isnan(value), jnp.inf, value)
+
+    def potentials(self, z: Float[Array, "n P"]) -> np.ndarray:
+        """−log density at each of z.
+
+        A few or many side by side, so that two shapes are compiled, and not one for each n.
+        """
+        count = len(z)
+        if not count:
+            return np.zeros(0)
+        size = FEW if count <= FEW else MANY
+        rows = np.minimum(np.arange(-(-count // size) * size), count - 1).reshape(-1, size)
+        found = [np.asarray(self._side_by_side(z[part])) for part in rows]
+        return np.concatenate(found)[:count]
 
     def _hessian(self, z: Array) -> Array:
         gradient = jax.grad(self.potential)
@@ -85,6 +101,17 @@ def check_starts(starts: int) -> None:
     """Raise for fewer than one."""
     if starts < 1:
         raise ValueError(f"starts: expected at least 1; got {starts}")
+
+
+def place_of(coordinates: AbstractCoordinates, name: str | None) -> int | None:
+    """Where a parameter is in the vector. **Raises** `ValueError` for a name that is none."""
+    if name is None:
+        return None
+    if name not in coordinates.flat_names:
+        raise ValueError(
+            f"along: expected one of {', '.join(coordinates.flat_names)}; got {name!r}"
+        )
+    return coordinates.flat_names.index(name)
 
 
 def refused(

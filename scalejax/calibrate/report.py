@@ -22,6 +22,7 @@ class CoordinatesKind(StrEnum):
         'sample in them with a diagonal'
     """
 
+    NESTED = "nested"
     DENSE = "dense"
     LOW_RANK = "low rank"
     DIAGONAL = "diagonal"
@@ -31,6 +32,7 @@ class CoordinatesKind(StrEnum):
     def advice(self) -> str:
         """What to do with them."""
         return {
+            "nested": "sample in them with a diagonal mass matrix and a short warmup",
             "dense": "sample in them with a diagonal mass matrix and a short warmup",
             "low rank": "sample in them with a diagonal mass matrix and a short warmup",
             "diagonal": "sample in them with a dense mass matrix: correlations are still there",
@@ -50,7 +52,7 @@ class Report:
     gradients: int
     """Cost, in gradients of the log-density; an evaluation of it alone counts as one."""
     k_hat: float = float("nan")
-    """Of importance sampling from the fitted Gaussian: good up to 0.7, rough up to 1."""
+    """Of importance sampling from the fit: good up to 0.7, rough up to 1."""
     newton_decrement: float = float("nan")
     """Length of the gradient at the mode, in units of the fitted standard deviations."""
     starts: tuple[int, int] = (0, 0)
@@ -62,6 +64,14 @@ class Report:
     """
     mode: tuple[float, ...] = field(default=(), repr=False)
     """In the z of the coordinates given."""
+    modes: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
+    """All that were found, best first, where there are several to begin chains at."""
+    efficiency: float = float("nan")
+    """Effective draws in each draw of the fit, weighed: 1 where it is the posterior."""
+    along: tuple[str, ...] = ()
+    """The parameters along which nested coordinates straighten the others, the first one first."""
+    bends: tuple[str, ...] = ()
+    """What they straighten, in words, one for each of `along`."""
     reasons: tuple[str, ...] = ()
     """Why the coordinates are not better."""
     doubts: tuple[str, ...] = ()
@@ -73,7 +83,7 @@ class Report:
         kind = CoordinatesKind
         if self.doubts:
             return False
-        return self.kind in (kind.DENSE, kind.LOW_RANK) and not self.k_hat > K_HAT_GOOD
+        return self.kind in (kind.NESTED, kind.DENSE, kind.LOW_RANK) and not self.k_hat > K_HAT_GOOD
 
     def __str__(self) -> str:
         """In a few lines, for people."""
@@ -82,12 +92,16 @@ class Report:
             parts = ["no calibration: the coordinates as they were"]
         if np.isfinite(self.k_hat):
             parts.append(f"k̂ = {self.k_hat:.2f}")
+        if np.isfinite(self.efficiency):
+            parts.append(f"efficiency {self.efficiency:.2g}")
         if self.starts[1]:
             parts.append(f"{self.starts[0]} of {self.starts[1]} starts found the mode")
         if np.isfinite(self.condition):
             parts.append(f"condition number {self.condition:.2g} before")
         parts.append(f"{self.gradients} gradients")
-        return "; ".join(parts) + "".join(f"\n  {t}" for t in (*self.doubts, *self.reasons))
+        return "; ".join(parts) + "".join(
+            f"\n  {t}" for t in (*self.bends, *self.doubts, *self.reasons)
+        )
 
 
 # --- what reports say, whichever search it is of ---
@@ -109,6 +123,14 @@ def another_mode(apart: float, gap: float) -> str:
     return (
         f"another mode, {apart:.2g} standard deviations away, is as much as e^-{gap:.1f} as high: "
         "no one linear map suits both"
+    )
+
+
+def left_out(apart: float, gap: float) -> str:
+    """That a search ended where a fit knows of nothing, how far away and how much lower."""
+    return (
+        f"a search ended {apart:.2g} standard deviations away, where the density is still as much "
+        f"as e^-{gap:.1f} of what it is in the middle: the fit leaves that out"
     )
 
 

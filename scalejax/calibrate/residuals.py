@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from scalejax.calibrate.dense import dense_fit
+from scalejax.calibrate.fit import Found, fitted
 from scalejax.calibrate.guard import guarded
 from scalejax.calibrate.levenberg import Fit, LeastSquares
 from scalejax.calibrate.modes import End, polished
-from scalejax.calibrate.problem import Problem, check_starts, derivative, refused, spread
-from scalejax.calibrate.report import NOWHERE_FINITE, Report, few_reached
+from scalejax.calibrate.problem import Problem, check_starts, derivative, place_of, refused, spread
+from scalejax.calibrate.report import NOWHERE_FINITE, Report
 from scalejax.coordinates import AbstractCoordinates
 
 ROUNDS = 3  # of a search that has reached its best mode only once, or left much unexplained
@@ -41,6 +41,7 @@ def from_residuals(
     start: Float[ArrayLike, " P"] | None = None,
     starts: int = 512,
     draws: int = 1000,
+    along: str | None = None,
 ) -> tuple[AbstractCoordinates, Report]:
     """Coordinates from a least-squares model: log-density = −½·Σ residuals² + log_prior, of θ.
 
@@ -75,6 +76,7 @@ def from_residuals(
         dense
     """
     check_starts(starts)
+    bend = place_of(coordinates, along)
     if unknown := sorted({*linear, *(() if noise is None else (noise,))} - set(coordinates)):
         raise ValueError(
             f"{', '.join(unknown)} is none of the groups {', '.join(coordinates)}: expected their "
@@ -107,14 +109,14 @@ def from_residuals(
 
     problem = Problem(coordinates, lambda z: rest(z) - (of_z(z) ** 2).sum() / 2, curvature)
     squares = LeastSquares(problem, residuals, residuals_at, rest, tuple(linear), noise)
-    return guarded(problem, lambda: _fit(problem, squares, of_z, key, start, starts, draws))
+    return guarded(problem, lambda: _fit(problem, squares, of_z, key, start, starts, draws, bend))
 
 
-def _fit(problem, squares, of_z, key, start, starts, draws):
+def _fit(problem, squares, of_z, key, start, starts, draws, bend):
     size = problem.base.size
     search_key, check_key = jax.random.split(key)
     first = problem.first(start)
-    tried, found, modes, doubts = 0, 0, [], []
+    tried, found, modes, best, doubts = 0, 0, [], [], ()
     for i in range(ROUNDS):
         keys = jax.random.split(jax.random.fold_in(search_key, i), 2)
         points = spread(keys[0], starts * 2**i, size, problem.dtype)
@@ -132,12 +134,13 @@ def _fit(problem, squares, of_z, key, start, starts, draws):
         modes, _ = polished(problem, np.array(best), most=4 + i)
         if not modes:
             continue
-        doubts = few_reached(found, tried) + _unexplained(of_z, modes[0], problem)
-        if not doubts:
+        doubts = _unexplained(of_z, modes[0], problem)
+        if found > 1 and not doubts:
             break
     if not modes:
         return refused(problem, NOWHERE_FINITE, (0, tried))
-    return dense_fit(problem, modes, (found, tried), doubts, check_key, draws)
+    seen = np.array(best)
+    return fitted(problem, Found(modes, seen, (found, tried), doubts), check_key, draws, bend)
 
 
 # How many of the best points go on, how many besides, and how many of all of those with more data.
@@ -184,7 +187,7 @@ def _distinct(fits: list[Fit]) -> list[Fit]:
     return kept
 
 
-def _unexplained(of_z, end: End, problem: Problem) -> list[str]:
+def _unexplained(of_z, end: End, problem: Problem) -> tuple[str, ...]:
     """Whether residuals at a mode are larger than what the differences of neighbours say of noise.
 
     Along the last axis of the residuals. Where neighbours have nothing to do with each other, both
@@ -194,15 +197,15 @@ def _unexplained(of_z, end: End, problem: Problem) -> list[str]:
     problem.spent += 1
     residual = residual.reshape(-1, residual.shape[-1]) if residual.ndim else residual[None, None]
     if residual.shape[-1] < 20:
-        return []
+        return ()
     steps = np.abs(np.diff(residual, axis=-1))
     noise = float(np.median(steps)) / 0.6745 / np.sqrt(2)
     # Both as medians, so that a few outliers make no difference.
     size = float(np.median(np.abs(residual))) / 0.6745
     ratio = size / noise if noise > 0 else 1.0
     if not ratio > UNEXPLAINED:
-        return []
-    return [
+        return ()
+    return (
         f"the residuals at the mode are {ratio:.2g} times as large as the differences of their "
-        "neighbours say of the noise: the model does not fit there, or a better mode was missed"
-    ]
+        "neighbours say of the noise: the model does not fit there, or a better mode was missed",
+    )

@@ -36,6 +36,8 @@ def summary(result: az.InferenceData, names: Iterable[str]) -> xarray.Dataset:
 def concerns(result: az.InferenceData, table: xarray.Dataset) -> list[str]:
     """What speaks against trusting the posterior, in words; nothing if it has converged."""
     found = []
+    if "diverging" not in result["sample_stats"]:
+        return found  # draws that are no chains
     diverging = result["sample_stats"]["diverging"]
     if count := int(diverging.sum()):
         found.append(

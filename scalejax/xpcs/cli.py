@@ -29,6 +29,7 @@ RULES: dict[str, Rule] = {"matched": matched, "homodyne": homodyne}
 PRIORS = ("declared", "normal")
 WIDE = 130  # columns that one table for everything takes
 CALIBRATIONS = ("least-squares", "laplace", "none")
+SAMPLERS = ("nuts", "importance", "both")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -80,6 +81,13 @@ def fit(
             help="How coordinates are fitted to the posterior before sampling.",
         ),
     ] = CALIBRATIONS[0],
+    sampler: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(SAMPLERS),
+            help="Chains, or draws of a good calibration, weighed, with the log evidence.",
+        ),
+    ] = SAMPLERS[0],
     chains: Annotated[int, typer.Option(min=1)] = 4,
     warmup: Annotated[
         int | None,
@@ -127,6 +135,8 @@ def fit(
             raise ValueError(
                 f"--calibrate: expected one of {', '.join(CALIBRATIONS)}; got {calibrate!r}"
             )
+        if sampler not in SAMPLERS:
+            raise ValueError(f"--sampler: expected one of {', '.join(SAMPLERS)}; got {sampler!r}")
         mode, space, measurement = _inputs(config, data, mode, n_phi, output, seed)
         scaling = Scaling.from_space(space, rule=_rule(rule))
         chosen = declared_prior(space) if prior == "declared" else normal_prior()
@@ -146,7 +156,19 @@ def fit(
     from scalejax.xpcs.run import Run, run_fit
 
     run_fit(
-        Run(measurement, scaling, space, sampling, prior, chosen, calibrate, mode, rule, output)
+        Run(
+            measurement,
+            scaling,
+            space,
+            sampling,
+            prior,
+            chosen,
+            calibrate,
+            mode,
+            rule,
+            sampler,
+            output,
+        )
     )
 
 

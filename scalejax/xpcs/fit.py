@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import arviz as az
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jax.scipy.stats import norm
 from jaxtyping import Array, Float
-from numpyro.infer import MCMC, NUTS, init_to_uniform
+from numpyro.infer import NUTS, init_to_uniform
 
 from scalejax.calibrate import Report, from_log_density, from_residuals
 from scalejax.coordinates import AbstractCoordinates
-from scalejax.numpyro import NormalPrior, init_to_original, init_to_standard_normal
+from scalejax.numpyro import NormalPrior, chunks, init_to_original, init_to_standard_normal
 from scalejax.sampling import Sampling
 from scalejax.scaling import Scaling
 from scalejax.space import ParameterSpace
@@ -62,7 +65,7 @@ def _parts(measurement, scaling, prior):
             return jnp.asarray(prior.log_prob(theta)) - noise
         z = scaling.to_normalized(theta)
         # z of what is pinned has its density from the pullback.
-        density = jnp.where(scaling.pinned, 0, -((z / prior.scale) ** 2) / 2).sum()
+        density = jnp.where(scaling.pinned, 0, norm.logpdf(z, scale=prior.scale)).sum()
         return density - scaling.log_det(z) - noise
 
     return residuals, residuals_at, rest
@@ -102,6 +105,56 @@ def calibrated(
     )
 
 
+class Draws:
+    """A posterior as it comes in, of which what there is can be had at any time.
+
+    In physical units, in NumPy's arrays: whoever asks for it does not wait for the sampler.
+    """
+
+    def __init__(self, measurement: Measurement, coordinates: AbstractCoordinates):
+        self.measurement, self.coordinates = measurement, coordinates
+        self.attrs: dict[str, Any] = {}
+        self._parts: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
+        self._to_original = eqx.filter_jit(coordinates.to_original)
+
+    def add(self, z: np.ndarray, fields: Mapping[str, np.ndarray]) -> None:
+        """Take some draws of z, (chains, n, P), and what a sampler says of each."""
+        self._parts.append((z, np.asarray(self._to_original(z)), dict(fields)))
+
+    def __len__(self) -> int:
+        """How many draws there are of each chain."""
+        return sum(z.shape[1] for z, _, _ in list(self._parts))
+
+    def result(self) -> az.InferenceData:
+        """What there is: every parameter in physical units, `theta_z`, and the sampler's fields."""
+        zs, thetas, fields = zip(*list(self._parts), strict=True)
+        theta = np.concatenate(thetas, axis=1)
+        values = {
+            group.name: theta[..., part.start] if group.size is None else theta[..., part]
+            for group, part in self.coordinates.slices()
+        }
+        stats = {name: np.concatenate([part[name] for part in fields], 1) for name in fields[0]}
+        stats = {_SAMPLE_STATS.get(name, name): value for name, value in stats.items()}
+        if "lp" in stats:
+            stats["lp"] = -stats["lp"]
+        result = az.from_dict(
+            {**values, "theta_z": np.concatenate(zs, axis=1)},
+            sample_stats=stats,
+            observed_data={"c2": self.measurement.c2},
+            dims={**self.coordinates.dims, "theta_z": ["parameter"], "c2": ["phi", "pair"]},
+            coords={
+                **self.coordinates.coords(phi=self.measurement.experiment.phi),
+                "parameter": self.coordinates.flat_names,
+            },
+        )
+        result.attrs.update(self.attrs)
+        return result
+
+
+# As ArviZ names them.
+_SAMPLE_STATS = {"num_steps": "n_steps", "accept_prob": "acceptance_rate", "potential_energy": "lp"}
+
+
 def sample_posterior(
     measurement: Measurement,
     coordinates: AbstractCoordinates,
@@ -109,52 +162,64 @@ def sample_posterior(
     sampling: Sampling,
     *,
     prior: Prior,
+    report: Report | None = None,
+    draws: Draws | None = None,
 ) -> az.InferenceData:
     """The posterior of every parameter of `space` in physical units, and of `theta_z`.
 
     `prior` is a distribution of θ, such as `declared_prior(space)`, or the normal prior on z.
 
-    In calibrated coordinates chains start at draws of the fitted Gaussian, twice as wide as it is.
-    In a Scaling they start at the initial values of the space, or, if it has none, at random points
-    of normalized space. They run side by side where there is a device for each.
+    In calibrated coordinates chains start at draws of the fit, twice as wide as it is. In a Scaling
+    they start at the modes that calibration found, where those were several, or else at the initial
+    values of the space, or, if it has none, at random points of normalized space. They run side by
+    side where there is a device for each. `draws` takes them as they come.
     """
     settled: Any = sampling.settled(None)
-    start = init_to_standard_normal(scale=DISPERSION)
+    draws = Draws(measurement, coordinates) if draws is None else draws
+    start, first = init_to_standard_normal(scale=DISPERSION), None
     if isinstance(coordinates, Scaling):
         start = init_to_uniform
         if space.initial:
             start = init_to_original("theta", coordinates, space.initial)
-    parallel = jax.local_device_count() >= settled.chains > 1
-    mcmc = MCMC(
-        NUTS(
-            model,
-            dense_mass=settled.dense_mass,
-            target_accept_prob=settled.target_accept,
-            init_strategy=start,
-        ),
-        num_warmup=settled.warmup,
-        num_samples=settled.samples,
-        num_chains=settled.chains,
-        chain_method="parallel" if parallel else "vectorized",
-        progress_bar=settled.progress,
+        if report is not None and len(report.modes) > 1:
+            modes = np.array(report.modes)[np.arange(settled.chains) % len(report.modes)]
+            first = {"theta_z": jnp.asarray(modes, float)}
+    kernel = NUTS(
+        model,
+        dense_mass=settled.dense_mass,
+        target_accept_prob=settled.target_accept,
+        init_strategy=start,
     )
-    mcmc.run(
+    parts = chunks(
+        kernel,
         jax.random.key(settled.seed),
-        coordinates,
-        measurement.experiment,
-        measurement.c2,
-        prior=prior,
-        extra_fields=("num_steps", "energy", "diverging", "potential_energy"),
+        chains=settled.chains,
+        warmup=settled.warmup,
+        samples=settled.samples,
+        init_params=first,
+        args=(coordinates, measurement.experiment, measurement.c2),
+        kwargs={"prior": prior},
     )
-    return az.from_numpyro(
-        mcmc,
-        log_likelihood=False,
-        dims={**coordinates.dims, "theta_z": ["parameter"], "c2": ["phi", "pair"]},
-        coords={
-            **coordinates.coords(phi=measurement.experiment.phi),
-            "parameter": coordinates.flat_names,
-        },
-    )
+    with _progress(settled) as advance:
+        for part in parts:
+            if not part.warmup:
+                draws.add(part.z["theta_z"], part.fields)
+            advance(part.done)
+    return draws.result()
+
+
+@contextlib.contextmanager
+def _progress(settled: Any) -> Iterator[Callable[[int], None]]:
+    """A bar on the terminal, if one is wanted, with what is left."""
+    if not settled.progress:
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("sampling", total=settled.warmup + settled.samples)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def exceeded(

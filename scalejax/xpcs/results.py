@@ -15,6 +15,8 @@ from typing import Any
 
 from rich.console import Console
 
+from scalejax.xpcs.fit import Draws
+
 FILES = ("posterior.nc", "fit.png", "marginals.png")
 
 
@@ -34,6 +36,8 @@ class Results:
         self.output, self.console = output, _Console()
         self.written: list[str] = []
         self.lost: list[str] = []
+        self.draws: Draws | None = None
+        """What is being drawn, to be kept where a run is cut off."""
 
     def say(self, what: Any) -> None:
         """Print: text as it is, without markup."""

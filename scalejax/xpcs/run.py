@@ -7,16 +7,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from scalejax import ParameterSpace, Scaling, __version__, plotting
+from scalejax.calibrate import NotTrusted, Report
 from scalejax.diagnostics.chains import R_HAT_LIMIT, concerns, summary
 from scalejax.sampling import Sampling
-from scalejax.xpcs.fit import Prior, calibrated, exceeded, sample_posterior
+from scalejax.xpcs.fit import Draws, Prior, calibrated, exceeded, sample_posterior
+from scalejax.xpcs.importance import AGREED, agreement, by_importance, weighed_summary
 from scalejax.xpcs.inputs import Measurement
 from scalejax.xpcs.pictures import DIMS, measured_and_fitted
 from scalejax.xpcs.results import Results
@@ -36,13 +39,15 @@ class Run:
     calibration: str
     mode: str
     rule: str
+    sampler: str
     output: Path
 
 
 def run_fit(run: Run) -> None:
     """Calibrate, sample, and tell; once more from a better mode where sampling comes upon one."""
-    with _interruptible():
-        _fit(run, Results(run.output))
+    results = Results(run.output)
+    with _interruptible(lambda: _keep(results)):
+        _fit(run, results)
 
 
 def _fit(run: Run, results: Results) -> None:
@@ -53,18 +58,24 @@ def _fit(run: Run, results: Results) -> None:
         f"{run.mode} model, {n_phi} angles × {n_pairs} pairs of frames ({origin}), {scaling.size} "
         f"parameters in {run.rule} coordinates, {run.prior_name} prior"
     )
-    result, report = _sampled(run, results, start=None)
-    result.attrs.update(
-        scalejax_version=__version__,
-        mode=run.mode,
-        rule=run.rule,
-        prior=run.prior_name,
-        calibration="none" if report is None else str(report),
-        seed=run.sampling.seed,
-    )
+    names = [name for name in space if not space[name].pinned]
+    coordinates, report = _coordinates(run, results, start=None)
+    found = _by_importance(run, results, coordinates, report)
+    if found is None or run.sampler != "importance":
+        result, coordinates, report = _sampled(run, results, coordinates, report)
+        table = summary(result, names)
+        if found is not None:
+            worst, count = agreement(found[0], result, coordinates)
+            verb = "agree" if worst <= AGREED else "do not agree"
+            results.say(
+                f"Importance sampling and NUTS {verb}: of {count} means and standard deviations "
+                f"the largest difference is {worst:.1f} standard errors."
+            )
+    else:
+        result = found[1]
+        table = weighed_summary(*found, names)
+    result.attrs.update(_attributes(run, report))
     results.write("posterior.nc", result.to_netcdf)
-
-    table = summary(result, [name for name in space if not space[name].pinned])
     results.say(posterior_table(table, space, measurement))
     troubles = concerns(result, table)
     if report is not None:
@@ -72,6 +83,8 @@ def _fit(run: Run, results: Results) -> None:
     for trouble in troubles:
         results.say(f"Warning: {trouble}.")
     sound = f"Converged: R-hat ≤ {R_HAT_LIMIT} everywhere, no divergences."
+    if "diverging" not in result["sample_stats"]:
+        sound = "Draws without chains, weighed: nothing to converge."
     results.say("Not converged." if troubles else sound)
 
     figure = measured_and_fitted(result, measurement)
@@ -87,38 +100,102 @@ def _fit(run: Run, results: Results) -> None:
         raise typer.Exit(1)
 
 
-def _sampled(run: Run, results: Results, start):
-    """The posterior and the report of its calibration."""
-    coordinates, report = run.scaling, None
-    if run.calibration != "none":
-        coordinates, report = calibrated(
-            run.measurement, run.scaling, run.space, prior=run.prior, method=run.calibration,
-            seed=run.sampling.seed, start=start,
+def _attributes(run: Run, report: Report | None) -> dict[str, Any]:
+    return {
+        "scalejax_version": __version__,
+        "mode": run.mode,
+        "rule": run.rule,
+        "prior": run.prior_name,
+        "sampler": run.sampler,
+        "calibration": "none" if report is None else str(report),
+        "seed": run.sampling.seed,
+    }
+
+
+def _coordinates(run: Run, results: Results, start):
+    """Those to sample in, and the report of their calibration."""
+    if run.calibration == "none":
+        return run.scaling, None
+    coordinates, report = calibrated(
+        run.measurement, run.scaling, run.space, prior=run.prior, method=run.calibration,
+        seed=run.sampling.seed, start=start,
+    )  # fmt: skip
+    results.say(f"Calibration by {run.calibration}: {report}")
+    return coordinates, report
+
+
+def _by_importance(run: Run, results: Results, coordinates, report):
+    """The posterior without chains, if it is asked for and can be trusted."""
+    if run.sampler == "nuts":
+        return None
+    try:
+        if report is None or not report.good:
+            raise NotTrusted("importance sampling needs a good calibration")
+        found = by_importance(
+            run.measurement, coordinates, run.scaling, run.sampling, prior=run.prior
+        )
+    except NotTrusted as error:
+        results.say(f"No importance sampling: {error}. NUTS samples instead.")
+        return None
+    weighed = found[0]
+    results.say(
+        f"Importance sampling: {len(weighed.weights)} draws, worth {weighed.effective:.0f} "
+        f"independent ones, k̂ = {weighed.k_hat:.2f}; log evidence {weighed.log_evidence:.2f} ± "
+        f"{weighed.log_evidence_error:.2g}"
+    )
+    return found
+
+
+def _sampled(run: Run, results: Results, coordinates, report):
+    """The posterior by chains, and the coordinates and the report it has been sampled with.
+
+    Where a draw is higher than the mode, once more from there.
+    """
+    for again in (False, True):
+        sampling = run.sampling.settled(report)
+        results.say(
+            f"NUTS with {sampling.chains} chains of {sampling.warmup} + {sampling.samples} draws"
+        )
+        results.draws = Draws(run.measurement, coordinates)
+        results.draws.attrs.update(_attributes(run, report))
+        result = sample_posterior(
+            run.measurement, coordinates, run.space, sampling, prior=run.prior, report=report,
+            draws=results.draws,
         )  # fmt: skip
-        results.say(f"Calibration by {run.calibration}: {report}")
-    sampling = run.sampling.settled(report)
-    results.say(
-        f"NUTS with {sampling.chains} chains of {sampling.warmup} + {sampling.samples} draws"
-    )
-    result = sample_posterior(run.measurement, coordinates, run.space, sampling, prior=run.prior)
-    if report is None:
-        return result, report
-    better = exceeded(result, run.measurement, coordinates, run.scaling, report, prior=run.prior)
-    if better is None:
-        return result, report
-    above, theta = better
-    results.say(
-        f"Calibration was wrong: sampling found a density e^{above:.1f} times that of its mode."
-    )
-    if start is not None:
-        return result, report
-    results.say("Beginning again from there.")
-    return _sampled(run, results, theta)
+        better = report and exceeded(
+            result, run.measurement, coordinates, run.scaling, report, prior=run.prior
+        )
+        if not better:
+            break
+        above, theta = better
+        results.say(
+            f"Calibration was wrong: sampling found a density e^{above:.1f} times that of its mode."
+        )
+        if not again:
+            results.say("Beginning again from there.")
+            coordinates, report = _coordinates(run, results, theta)
+    return result, coordinates, report
+
+
+def _keep(results: Results) -> str:
+    """Write what has been drawn so far, and say what that was."""
+    draws = results.draws
+    if draws is None or not len(draws):
+        return "nothing had been drawn yet"
+    count = len(draws)
+    result = draws.result()
+    result.attrs["interrupted"] = f"after {count} draws of each chain"
+    results.write("posterior.nc", result.to_netcdf)
+    if "posterior.nc" in results.lost:
+        return "what had been drawn could not be written"
+    return f"{count} draws of each chain are in {results.output / 'posterior.nc'}"
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible(keep: Callable[[], str]) -> Iterator[None]:
     """Ctrl-C ends the program at once, with status 130, whatever is being computed.
+
+    `keep` saves what there is before that, and says what it was.
 
     Python runs its own handlers between two bytecodes, and compiled sampling is one bytecode of
     minutes. A thread waits for the signal instead.
@@ -135,7 +212,10 @@ def _interruptible() -> Iterator[None]:
     def wait() -> None:
         while received := os.read(reading, 1):
             if received[0] == signal.SIGINT:
-                sys.stderr.write("\nInterrupted: nothing of this run was kept but what it wrote.\n")
+                said = "what had been drawn could not be written"
+                with contextlib.suppress(Exception):
+                    said = keep()
+                sys.stderr.write(f"\nInterrupted: {said}.\n")
                 sys.stderr.flush()
                 os._exit(130)
 

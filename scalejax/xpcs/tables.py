@@ -49,7 +49,7 @@ def _cells(row) -> list[str]:
         numbers = [f"{value:.4g}" for value in values]
     else:
         numbers = [f"{round(value, decimals) + 0.0:.{max(decimals, 0)}f}" for value in values]
-    return [*numbers, f"{ess:.0f}", f"{r_hat:.3f}"]
+    return [*numbers, f"{ess:.0f}", "" if math.isnan(r_hat) else f"{r_hat:.3f}"]
 
 
 def scaling_tables(rows: list[Row], rule: str, *, wide: bool) -> Iterator[Table]:

@@ -1,0 +1,186 @@
+"""From what a search found to coordinates: linear ones, or nested where the posterior bends.
+
+Each is weighed by draws of its own before it is returned, and held beside every place where a
+search ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from scalejax.calibrate.layers import depth, down
+from scalejax.calibrate.linear import condition_number, whitened
+from scalejax.calibrate.modes import MODE_GAP, End, rivals
+from scalejax.calibrate.nested import LARGEST, Straightened, nested, sufficient
+from scalejax.calibrate.problem import Problem
+from scalejax.calibrate.regularised import regularised
+from scalejax.calibrate.report import (
+    K_HAT_LIMIT,
+    CoordinatesKind,
+    Report,
+    few_reached,
+    left_out,
+    no_mode,
+)
+from scalejax.calibrate.weights import LEAST_EFFICIENT, Weighed, draw, weigh
+from scalejax.coordinates import AbstractCoordinates, AbstractLayer
+from scalejax.nested import NestedLaplace
+
+# How many times its mean a weight may be at a place that a search has found: e^10.
+HEAVY = 10.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found."""
+
+    modes: list[End]
+    """Best first."""
+    seen: np.ndarray
+    """Wherever it ended, of shape (n, P)."""
+    starts: tuple[int, int]
+    """How many have reached the best mode, of how many."""
+    doubts: tuple[str, ...] = ()
+    """What else speaks against it."""
+
+
+def fitted(
+    problem: Problem, found: Found, key: Array, draws: int, along: int | None = None
+) -> tuple[AbstractCoordinates, Report]:
+    """The best coordinates that pass their check, or those of the problem."""
+    best, size = found.modes[0], problem.base.size
+    arrived = best.decrement <= 0.1
+    reasons = rivals(found.modes) if arrived else []
+    report = Report(
+        CoordinatesKind.NONE,
+        0,
+        newton_decrement=best.decrement,
+        starts=found.starts,
+        condition=condition_number(best.curvature),
+        log_density=-best.potential,
+        mode=tuple(best.z.tolist()),
+        doubts=(*few_reached(*found.starts), *found.doubts),
+    )
+
+    def finished(coordinates: AbstractCoordinates, **changes):
+        gradients = round(problem.spent)
+        return coordinates, replace(report, gradients=gradients, reasons=tuple(reasons), **changes)
+
+    if reasons:
+        return finished(problem.base, modes=tuple(tuple(end.z.tolist()) for end in found.modes))
+    keys = jax.random.split(key, 6)
+    linear = weighed = curved = None
+    if arrived:
+        linear = whitened(problem.base, best.z, best.factor, CoordinatesKind.DENSE)
+        weighed = draw(problem, linear, keys[0], draws)
+        if along is not None or not sufficient(weighed):
+            curved = nested(problem, best.z, best.curvature, weighed, keys[1], draws, along)
+    else:
+        reasons.append(no_mode(best.decrement))
+    doubts, starts = report.doubts, found.starts
+    if _hopeless(curved.weighed if curved else weighed) and size <= LARGEST:
+        other, reached = _elsewhere(problem, keys[2], draws, along)
+        if other and (not curved or other.weighed.unevenness < curved.weighed.unevenness):
+            # There is no mode to be found then, or it is not where the mass is: what speaks against
+            # the search of it says nothing.
+            curved, starts = other, reached
+            doubts = (*few_reached(*starts), *found.doubts)
+    if curved:
+        # By draws that no choice was made on.
+        check = weigh(problem, curved.coordinates, keys[3], draws)
+        trouble = check.trouble or _left_out(problem, curved.coordinates, check.weighed, found.seen)
+        if trouble is None:
+            reasons[:] = [] if check.remark is None else [check.remark]
+            return finished(
+                curved.coordinates,
+                kind=CoordinatesKind.NESTED,
+                k_hat=check.weighed.k_hat,
+                efficiency=check.weighed.efficiency,
+                along=curved.along,
+                bends=curved.bends,
+                starts=starts,
+                doubts=doubts,
+            )
+        reasons.append(f"nested, along {', '.join(curved.along)}: {trouble}")
+    if linear is None:
+        return finished(problem.base)
+    figures = {}
+    for kind, known in ((CoordinatesKind.DENSE, weighed), (CoordinatesKind.DIAGONAL, None)):
+        coordinates = whitened(problem.base, best.z, best.factor, kind)
+        check = weigh(problem, coordinates, keys[4], draws, known=known)
+        figures = {"k_hat": check.weighed.k_hat, "efficiency": check.weighed.efficiency}
+        if check.trouble is None:
+            reasons += [] if check.remark is None else [check.remark]
+            missing = _left_out(problem, coordinates, check.weighed, found.seen)
+            more = () if missing is None else (missing,)
+            return finished(coordinates, kind=kind, doubts=(*report.doubts, *more), **figures)
+        reasons.append(f"{kind}: {check.trouble}")
+    return finished(problem.base, **figures)
+
+
+def _hopeless(weighed: Weighed | None) -> bool:
+    """Whether a fit has next to nothing to do with the posterior, or there is none."""
+    if weighed is None or not weighed.k_hat <= K_HAT_LIMIT:
+        return True
+    return not weighed.efficiency >= LEAST_EFFICIENT / 10
+
+
+def _elsewhere(problem, key, draws, along) -> tuple[Straightened | None, tuple[int, int]]:
+    """Nested coordinates from where there is a mode with some of a prior added; and its search."""
+    best, starts = None, (0, 0)
+    for i, extra in enumerate((1.0, 0.1)):
+        keys = jax.random.split(jax.random.fold_in(key, i), 3)
+        end, reached = regularised(problem, extra, keys[0])
+        if end is None:
+            continue
+        linear = whitened(problem.base, end.z, end.factor, CoordinatesKind.DENSE)
+        weighed = draw(problem, linear, keys[1], draws)
+        # Its draws say along what it bends, and not whether it is any good.
+        found = nested(problem, end.z, end.curvature, weighed, keys[2], draws, along, whatever=True)
+        if found and (best is None or found.weighed.unevenness < best.weighed.unevenness):
+            best, starts = found, reached
+        if best and not _hopeless(best.weighed):
+            break
+    return best, starts
+
+
+def _left_out(
+    problem: Problem, coordinates: AbstractLayer, weighed: Weighed, seen: np.ndarray
+) -> str | None:
+    """Whether a search has ended where there is much that the fit does not know of.
+
+    There the density, of the coordinates' w, is within e^10 of that at the fit's middle, and the
+    weight far above the mean one: two heaps, or a ring of which the fit has a part. Beyond the ends
+    of a curve it is the marginal along it that decides.
+    """
+
+    z = jnp.asarray(seen, problem.dtype)
+    inside, w = np.ones(len(z), bool), z
+    layers = depth(problem.base, coordinates)
+    stack: list[Any] = [coordinates]
+    while len(stack) < layers:
+        stack.append(stack[-1].base)
+    for layer in reversed(stack):
+        w = eqx.filter_jit(layer.from_base)(w)
+        if isinstance(layer, NestedLaplace):
+            inside &= np.abs(np.asarray(w)[:, layer.along]) <= layer.reach
+    inside &= np.isfinite(np.asarray(w)).all(1)
+    w = jnp.concatenate([jnp.zeros_like(w[:1]), w])
+    z, log_det = down(coordinates, layers, w)
+    log = np.asarray(log_det - problem.potentials(z), np.float64)
+    problem.spent += len(log)
+    distance = (np.asarray(w, np.float64)[1:] ** 2).sum(1)
+    beyond = log[1:] + distance / 2 - weighed.log_mean_weight
+    gap = log[0] - log[1:]
+    heavy = inside & (gap < MODE_GAP) & (beyond > HEAVY)
+    if not heavy.any():
+        return None
+    i = int(np.argmin(np.where(heavy, gap, np.inf)))
+    return left_out(float(np.sqrt(distance[i])), float(gap[i]))

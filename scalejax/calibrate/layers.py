@@ -1,0 +1,32 @@
+"""Up and down a stack of layers, between coordinates and a base that they stand on."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from scalejax.coordinates import AbstractCoordinates, AbstractLayer
+
+
+def depth(base: AbstractCoordinates, coordinates: AbstractCoordinates) -> int:
+    """How many layers coordinates have above a base that they stand on."""
+    layers = 0
+    while coordinates is not base:
+        assert isinstance(coordinates, AbstractLayer)
+        coordinates, layers = coordinates.base, layers + 1
+    return layers
+
+
+@eqx.filter_jit
+def down(coordinates: AbstractCoordinates, layers: int, w: Array) -> tuple[Array, Array]:
+    """From coordinates to those that are so many layers below, and log |det|.
+
+    With the coordinates' arrays as arguments, so that one compilation does for all of a kind.
+    """
+    log_det = jnp.zeros(w.shape[:-1], w.dtype)
+    for _ in range(layers):
+        assert isinstance(coordinates, AbstractLayer)
+        w, more = coordinates.to_base_and_log_det(w)
+        coordinates, log_det = coordinates.base, log_det + more
+    return w, log_det

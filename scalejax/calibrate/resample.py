@@ -1,0 +1,137 @@
+"""The posterior without chains: draws in coordinates that fit it, weighed against its density."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from scalejax.calibrate.problem import Problem
+from scalejax.calibrate.report import K_HAT_GOOD
+from scalejax.calibrate.weights import LEAST_EFFICIENT, draw
+from scalejax.coordinates import AbstractCoordinates
+
+
+class NotTrusted(ArithmeticError):
+    """Weights that say that the draws miss some of the posterior, or next to all of it."""
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Draws of a posterior, in physical units.
+
+    Weighed means are more exact than those of the resampled draws, which are for what takes draws
+    without weights.
+    """
+
+    theta: Float[np.ndarray, "n P"]
+    """Of the fit, to be weighed by `weights`."""
+    weights: Float[np.ndarray, " n"]
+    """Pareto-smoothed, with a sum of 1."""
+    index: np.ndarray
+    """Which of them the resampled ones are, of shape (n,)."""
+    k_hat: float
+    """Of the weights' tail."""
+    log_evidence: float
+    """log ∫ exp(log_density) dθ: that of the model, where the density has all its constants."""
+    log_evidence_error: float
+
+    @property
+    def draws(self) -> Float[np.ndarray, "n P"]:
+        """As many draws again, with equal weights: some more than once, in random order."""
+        return self.theta[self.index]
+
+    @property
+    def effective(self) -> float:
+        """How many independent draws the weighed ones are worth: 1/Σ weights²."""
+        return float(1 / (self.weights**2).sum())
+
+    @property
+    def mean(self) -> Float[np.ndarray, " P"]:
+        """Of the weighed draws."""
+        return self.weights @ self.theta
+
+    @property
+    def sd(self) -> Float[np.ndarray, " P"]:
+        """Of the weighed draws."""
+        return np.sqrt(self.weights @ (self.theta - self.mean) ** 2)
+
+    @property
+    def mean_error(self) -> Float[np.ndarray, " P"]:
+        """The Monte Carlo standard error of the mean."""
+        return np.sqrt(self.weights**2 @ (self.theta - self.mean) ** 2)
+
+    @property
+    def sd_error(self) -> Float[np.ndarray, " P"]:
+        """That of the sd."""
+        off = (self.theta - self.mean) ** 2 - self.sd**2
+        return np.sqrt(self.weights**2 @ off**2) / (2 * np.maximum(self.sd, 1e-300))
+
+
+def resample(
+    coordinates: AbstractCoordinates,
+    log_density: Callable[[Float[Array, " P"]], Float[ArrayLike, ""]],
+    key: Array,
+    draws: int = 4000,
+) -> Resampled:
+    """The posterior by importance sampling from calibrated coordinates; no chain, and no warmup.
+
+    A standard normal in the coordinates is drawn from, and each draw weighed by the density of θ,
+    `log_density`, side by side. Weights are smoothed by Pareto's distribution (Vehtari et al.
+    2024, arXiv:1507.02646), and draws resampled systematically. Errors are those of
+    self-normalised importance sampling (Owen 2013, chapter 9).
+
+    **Raises** `ValueError` for fewer than 100 draws, and `NotTrusted` where the weights say that
+    these are not draws of the posterior: k̂ above 0.7, or less than 0.1 effective draws a draw.
+    Sample by NUTS in the same coordinates then.
+
+    Examples:
+        >>> import jax
+        >>> from scalejax import Scaling
+        >>> from scalejax.calibrate import from_log_density, resample
+        >>> scaling = Scaling(0.0, 1.0, -9.0, 9.0, groups={"a": None, "b": None})
+        >>> def log_density(theta):
+        ...     a, b = theta
+        ...     return -(a**2) / 2 - ((b - a**2) / 0.1) ** 2 / 2
+        >>> coordinates, _ = from_log_density(log_density, scaling, key=jax.random.key(0))
+        >>> posterior = resample(coordinates, log_density, jax.random.key(1))
+        >>> print(posterior.mean.round(1), posterior.sd.round(1))
+        [0. 1.] [1.  1.4]
+    """
+    if draws < 100:
+        raise ValueError(f"draws: expected at least 100; got {draws}")
+    of_w = coordinates.pullback(lambda theta: jnp.asarray(log_density(theta), theta.dtype))
+    draw_key, choice_key = jax.random.split(key)
+    found = draw(Problem(coordinates, of_w), coordinates, draw_key, draws)
+    # Draws have come with the weights of a density of w to exp(−|w|²/2), which is no density yet.
+    constant = coordinates.size / 2 * np.log(2 * np.pi)
+    k_hat, efficiency = found.k_hat, found.efficiency
+    if not k_hat <= K_HAT_GOOD or not efficiency >= LEAST_EFFICIENT:
+        raise NotTrusted(
+            f"importance sampling cannot be trusted here: k̂ = {k_hat:.2f}, expected at most "
+            f"{K_HAT_GOOD}, and {efficiency:.2g} effective draws a draw, expected at least "
+            f"{LEAST_EFFICIENT}; sample by NUTS in the same coordinates"
+        )
+    theta = np.asarray(eqx.filter_jit(coordinates.to_original)(found.w), np.float64)
+    weights = found.weights
+    return Resampled(
+        theta,
+        weights,
+        _systematic(weights, choice_key),
+        k_hat,
+        found.log_mean_weight + constant,
+        float(np.sqrt(max(1 / efficiency - 1, 0.0) / draws)),
+    )
+
+
+def _systematic(weights: np.ndarray, key: Array) -> np.ndarray:
+    """As many places as there are weights, each about weight·n times; in random order."""
+    keys = jax.random.split(key)
+    steps = (np.arange(len(weights)) + float(jax.random.uniform(keys[0]))) / len(weights)
+    index = np.minimum(np.searchsorted(np.cumsum(weights), steps), len(weights) - 1)
+    return index[np.asarray(jax.random.permutation(keys[1], len(index)))]

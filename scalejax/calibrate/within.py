@@ -1,0 +1,65 @@
+"""A problem as it is in coordinates laid over its own, without compiling the model once more."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from scalejax.calibrate.layers import depth, down
+from scalejax.calibrate.problem import Problem
+from scalejax.coordinates import AbstractLayer
+
+
+class Within:
+    """−log density of u, its gradient and curvature, by the chain rule from those in z.
+
+    What is spent counts for the problem.
+    """
+
+    def __init__(self, problem: Problem, coordinates: AbstractLayer):
+        self.problem, self.base = problem, coordinates
+        self.dtype, self.layers = problem.dtype, depth(problem.base, coordinates)
+
+    @property
+    def spent(self) -> float:
+        """That of the problem."""
+        return self.problem.spent
+
+    @spent.setter
+    def spent(self, value: float) -> None:
+        self.problem.spent = value
+
+    def potentials(self, u: Float[Array, "n P"]) -> np.ndarray:
+        """−log density at each of u."""
+        z, log_det = down(self.base, self.layers, u)
+        return self.problem.potentials(z) - np.asarray(log_det)
+
+    def value_and_gradient(self, u: Float[Array, " P"]) -> tuple[Array, np.ndarray]:
+        """At u."""
+        z, log_det = down(self.base, self.layers, u)
+        value, gradient = self.problem.value_and_gradient(z)
+        jacobian, along, _ = _derivatives(self.base, self.layers, u, gradient)
+        return value - log_det, np.asarray(jacobian.T @ gradient - along)
+
+    def curvature(self, u: Float[Array, " P"]) -> np.ndarray:
+        """JᵀHJ, and what the map itself bends."""
+        z, _ = down(self.base, self.layers, u)
+        _, gradient = self.problem.value_and_gradient(z)
+        jacobian, _, bend = _derivatives(self.base, self.layers, u, gradient)
+        return np.asarray(jacobian.T @ self.problem.curvature(z) @ jacobian + bend)
+
+
+@eqx.filter_jit
+def _derivatives(coordinates, layers, u, gradient):
+    """∂z/∂u, the gradient of log |det|, and the Hessian of gradient·z − log |det|."""
+
+    def along(u):
+        z, log_det = down(coordinates, layers, u)
+        return jnp.asarray(gradient, u.dtype) @ z - log_det
+
+    jacobian = jax.jacfwd(lambda u: down(coordinates, layers, u)[0])(u)
+    log_det = jax.grad(lambda u: down(coordinates, layers, u)[1])(u)
+    return jacobian, log_det, jax.hessian(along)(u)
