@@ -64,7 +64,7 @@ def test_resampled_draws_and_their_errors(banana, float64):
 def test_what_does_not_fit_is_not_resampled(float64):
     """A standard normal of half the width that the posterior has: its weights have no variance."""
     scaling = Scaling(0.0, 1.0, -jnp.inf, jnp.inf, groups={"x": 5})
-    with pytest.raises(NotTrusted, match="cannot be trusted here: k̂ = .*; sample by NUTS"):
+    with pytest.raises(NotTrusted, match=r"cannot be trusted here: k̂ = .*; sample by NUTS"):
         resample(scaling, lambda theta: -(theta**2).sum() / 18, KEY)
     with pytest.raises(NotTrusted, match="k̂ = nan"):
         resample(scaling, lambda theta: jnp.nan * theta.sum(), KEY)
@@ -110,7 +110,7 @@ def test_in_single_precision():
 def test_the_parameter_can_be_named(float64):
     _, report = calibrated(FUNNEL, along="v")
     assert report.along[0] == "v"
-    with pytest.raises(ValueError, match="along: expected one of v, x_0, .*; got 'w'"):
+    with pytest.raises(ValueError, match=r"along: expected one of v, x_0, .*; got 'w'"):
         calibrated(FUNNEL, along="w")
 
 

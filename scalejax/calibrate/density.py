@@ -79,12 +79,13 @@ def _fit(problem, key, start, starts, draws, max_steps, rank, bend):
         ends, potentials = minimised(problem, z, max_steps)
         return low_rank_fit(problem, ends, potentials, check_key, rank)
     tried, found, modes = 0, 0, []
-    zs, values = np.zeros((0, size)), np.zeros(0)
+    zs, values, begun = np.zeros((0, size)), np.zeros(0), []
     for i in range(ROUNDS):
         points = spread(jax.random.fold_in(search_key, i), starts, size, problem.dtype)
         points = jnp.concatenate([first[None], points])[:starts] if i == 0 else points
         more, potentials = minimised(problem, points, min(max_steps, 50))
         tried += len(more)
+        begun.append(np.asarray(points, np.float64))
         zs, values = np.concatenate([zs, more]), np.concatenate([values, potentials])
         order = np.argsort(values)
         lowest = zs[order[np.isfinite(values[order])]]
@@ -100,6 +101,6 @@ def _fit(problem, key, start, starts, draws, max_steps, rank, bend):
             break
     if not modes:
         return refused(problem, NOWHERE_FINITE, (0, tried))
-    return fitted(
-        problem, Found(modes, zs[np.isfinite(values)], (found, tried)), check_key, draws, bend
-    )
+    # Places where searches began, too: a search leaves the lower half of a ring.
+    seen = np.concatenate([zs[np.isfinite(values)], *begun])
+    return fitted(problem, Found(modes, seen, (found, tried)), check_key, draws, bend)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array
 
 from scalejax.calibrate.layers import depth, down
-from scalejax.calibrate.linear import condition_number, whitened
+from scalejax.calibrate.linear import condition_number, factor_of_curvature, whitened
 from scalejax.calibrate.modes import MODE_GAP, End, rivals
 from scalejax.calibrate.nested import LARGEST, Straightened, nested, sufficient
 from scalejax.calibrate.problem import Problem
@@ -33,6 +33,9 @@ from scalejax.calibrate.weights import LEAST_EFFICIENT, Weighed, draw, weigh
 from scalejax.coordinates import AbstractCoordinates, AbstractLayer
 from scalejax.nested import NestedLaplace
 
+# Precision of the normal prior on z that is added to a density without a mode: little, and then so
+# much that it ends next to z = 0, whatever the density.
+EXTRA = (1.0, 100.0)
 # How many times its mean a weight may be at a place that a search has found: e^10.
 HEAVY = 10.0
 
@@ -44,7 +47,7 @@ class Found:
     modes: list[End]
     """Best first."""
     seen: np.ndarray
-    """Wherever it ended, of shape (n, P)."""
+    """Wherever it ended, and perhaps began, of shape (n, P)."""
     starts: tuple[int, int]
     """How many have reached the best mode, of how many."""
     doubts: tuple[str, ...] = ()
@@ -135,15 +138,18 @@ def _hopeless(weighed: Weighed | None) -> bool:
 def _elsewhere(problem, key, draws, along) -> tuple[Straightened | None, tuple[int, int]]:
     """Nested coordinates from where there is a mode with some of a prior added; and its search."""
     best, starts = None, (0, 0)
-    for i, extra in enumerate((1.0, 0.1)):
+    for i, extra in enumerate(EXTRA):
         keys = jax.random.split(jax.random.fold_in(key, i), 3)
         end, reached = regularised(problem, extra, keys[0])
         if end is None:
             continue
-        linear = whitened(problem.base, end.z, end.factor, CoordinatesKind.DENSE)
+        # As wide as the density is there with no more than the unit of z added.
+        curvature = end.curvature + (1 - extra) * np.eye(len(end.z))
+        factor = factor_of_curvature(curvature)
+        linear = whitened(problem.base, end.z, factor, CoordinatesKind.DENSE)
         weighed = draw(problem, linear, keys[1], draws)
         # Its draws say along what it bends, and not whether it is any good.
-        found = nested(problem, end.z, end.curvature, weighed, keys[2], draws, along, whatever=True)
+        found = nested(problem, end.z, curvature, weighed, keys[2], draws, along, whatever=True)
         if found and (best is None or found.weighed.unevenness < best.weighed.unevenness):
             best, starts = found, reached
         if best and not _hopeless(best.weighed):
@@ -154,7 +160,7 @@ def _elsewhere(problem, key, draws, along) -> tuple[Straightened | None, tuple[i
 def _left_out(
     problem: Problem, coordinates: AbstractLayer, weighed: Weighed, seen: np.ndarray
 ) -> str | None:
-    """Whether a search has ended where there is much that the fit does not know of.
+    """Whether a search has come where there is much that the fit does not know of.
 
     There the density, of the coordinates' w, is within e^10 of that at the fit's middle, and the
     weight far above the mean one: two heaps, or a ring of which the fit has a part. Beyond the ends

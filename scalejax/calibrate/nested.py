@@ -73,7 +73,8 @@ def nested(
     for depth in range(LAYERS):
         w = weighed.z if best is None else best.weighed.w
         known = weighed if best is None else best.weighed
-        chosen = _candidates(w, known, problem) if along is None or depth else [along]
+        off = whatever and best is None
+        chosen = _candidates(w, known, problem, off) if along is None or depth else [along]
         # Of what is left after the first, one candidate is enough.
         chosen = chosen[: 1 if depth else 2]
         base = problem.base if best is None else best.coordinates
@@ -112,11 +113,12 @@ def _better(new: Weighed, old: Weighed) -> bool:
     return new.unevenness < WORTH * old.unevenness
 
 
-def _candidates(w: np.ndarray, weighed: Weighed, problem: Problem) -> list[int]:
+def _candidates(w: np.ndarray, weighed: Weighed, problem: Problem, off: bool) -> list[int]:
     """The one or two parameters whose values explain most of the weights, best first.
 
     By the R² of a polynomial of fourth degree in each, of the logarithms; a parameter that the
-    prior determines, or that is independent of the others and normal, explains nothing.
+    prior determines, or that is independent of the others and normal, explains nothing. Of a fit
+    that is `off` the mode the slopes, which all parameters have there, are taken away first.
     """
     finite = np.isfinite(weighed.log_weights)
     log = weighed.log_weights[finite]
@@ -124,6 +126,9 @@ def _candidates(w: np.ndarray, weighed: Weighed, problem: Problem) -> list[int]:
         return []
     # The lowest say where the fit is too wide, by any amount; how much is of no interest.
     log = np.maximum(log, np.quantile(log, 0.01))
+    if off:
+        slopes = np.c_[np.ones(len(log)), w[finite]]
+        log = log - slopes @ np.linalg.lstsq(slopes, log, rcond=None)[0]
     total = ((log - log.mean()) ** 2).sum()
     explained = np.zeros(w.shape[1])
     for i in np.flatnonzero(~np.asarray(problem.base.pinned)):

@@ -127,10 +127,10 @@ def another_mode(apart: float, gap: float) -> str:
 
 
 def left_out(apart: float, gap: float) -> str:
-    """That a search ended where a fit knows of nothing, how far away and how much lower."""
+    """That a search came where a fit knows of nothing, how far away and how much lower."""
     return (
-        f"a search ended {apart:.2g} standard deviations away, where the density is still as much "
-        f"as e^-{gap:.1f} of what it is in the middle: the fit leaves that out"
+        f"a search came {apart:.2g} standard deviations of the fit away, where the density is as "
+        f"much as e^-{gap:.1f} of that in its middle: the fit leaves that out"
     )
 
 
