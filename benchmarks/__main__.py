@@ -24,6 +24,7 @@ NAMES = (
     "sampling",
     "laminar",
     "trust",
+    "nested",
 )
 GENERATED = Path(__file__).parent.parent / "docs" / "pages" / "generated"
 

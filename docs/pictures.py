@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from matplotlib.figure import Figure
 
 from scalejax import Scaling, plotting
+from scalejax.calibrate import from_log_density, resample
 from scalejax.diagnostics import gradient_balance
 from scalejax.numpyro import declared_prior
 from scalejax.xpcs import default_config, for_mode, read_space
@@ -50,6 +51,41 @@ def main():
     plotting.gradients(balances, ax=upper)
     plotting.curvature(balances, ax=lower)
     save(figure, "balance", *balances.values())
+
+    save(funnel(), "funnel")
+    save(ridge(), "ridge")
+
+
+def funnel():
+    """Neal's funnel, straightened."""
+    scaling = Scaling([0.0] * 10, [3.0] + [1.0] * 9, -jnp.inf, jnp.inf,
+                      groups={"v": None, "x": 9})  # fmt: skip
+
+    def log_density(theta):
+        v, x = theta[0], theta[1:]
+        return -(v**2) / 18 - (x**2).sum() * jnp.exp(-v) / 2 - x.size * v / 2
+
+    coordinates, report = from_log_density(log_density, scaling, key=jax.random.key(0))
+    print(report)
+    draws = resample(coordinates, log_density, jax.random.key(1)).draws
+    return plotting.straightened(coordinates, draws, along="v", other="x_0")
+
+
+def ridge():
+    """Laminar flow at three angles, straightened."""
+    config = default_config("laminar_flow")
+    space = for_mode(read_space(config), "laminar_flow")
+    measurement = simulate_measurement(config, space, "laminar_flow", n_phi=3, seed=0)
+    space = space.sized(phi=3)
+    scaling, prior = Scaling.from_space(space), declared_prior(space)
+    coordinates, report = calibrated(
+        measurement, scaling, space, prior=prior, method="least-squares", seed=0
+    )
+    print(report)
+    log_density = xpcs_log_density(measurement, scaling, prior=prior)
+    draws = resample(coordinates, log_density, jax.random.key(1)).draws
+    along, other = report.along[0], "beta"
+    return plotting.straightened(coordinates, draws, along=along, other=other)
 
 
 def save(figure, name, *balances):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import arviz as az
 import numpy as np
@@ -13,8 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
+from scalejax.coordinates import AbstractCoordinates, AbstractLayer
 from scalejax.density import Density, declared_or_flat
 from scalejax.diagnostics import GradientBalance
+from scalejax.nested import NestedLaplace
 from scalejax.scaling import Scaling
 from scalejax.space import Parameter, ParameterSpace
 
@@ -312,3 +315,73 @@ def _intervals(axis: Axes, draws, prior: _Prior, truth, label: str | None) -> No
     axis.fill_between(at, *band, color=PRIOR, alpha=0.2, linewidth=0, label="prior, 5 %–95 %")
     axis.set_ylim(limits + np.ptp(limits) * np.array([-0.15, 0.15]))
     axis.set_xlabel(label or dim)
+
+
+def straightened(
+    coordinates: AbstractCoordinates,
+    theta: Float[ArrayLike, "n P"],
+    *,
+    along: str,
+    other: str,
+    figure: Figure | None = None,
+) -> Figure:
+    """What nested coordinates do to a posterior: draws of two parameters, in three coordinates.
+
+    `theta` has draws of the posterior, in physical units, such as those of `calibrate.resample`.
+    From the left: the marginal along one parameter, that of the draws and that of the coordinates;
+    the draws in the z that the coordinates stand on, with the mean of the other and its width as
+    they move; whitened by their covariance, which is the best that a linear map can do; and in the
+    nested coordinates, where they are round.
+
+    **Raises** `ValueError` for names of no parameter, and coordinates that are nested along none,
+    or not along that one.
+    """
+    names = coordinates.flat_names
+    for name in (along, other):
+        if name not in names:
+            raise ValueError(f"straightened: expected one of {', '.join(names)}; got {name!r}")
+    i, j = names.index(along), names.index(other)
+    layer: Any = coordinates
+    while not (isinstance(layer, NestedLaplace) and layer.along == i):
+        if not isinstance(layer, AbstractLayer):
+            raise ValueError(f"straightened: expected coordinates that are nested along {along!r}")
+        layer = layer.base
+    theta = np.asarray(theta)
+    z, u = (np.asarray(c.to_normalized(theta)) for c in (layer.base, coordinates))
+    center, factor = z.mean(0), np.linalg.cholesky(np.cov(z.T))
+    linear = np.linalg.solve(factor, (z - center).T).T
+
+    figure = Figure(figsize=(13, 3.4), layout="constrained") if figure is None else figure
+    marginal, *axes = figure.subplots(1, 4)
+    # The curve of the coordinates: the others' mean is where u is 0 but along it.
+    at = np.zeros((201, len(names)))
+    at[:, i] = np.linspace(-4, 4, 201)
+    spine = np.asarray(layer.to_base_and_log_det(at)[0])
+    density = stats.norm.pdf(at[:, i]) / np.gradient(spine[:, i], at[:, i])
+    marginal.hist(z[:, i], bins=60, density=True, color=PRIOR, label="draws")
+    marginal.plot(spine[:, i], density, color=POSTERIOR, label="Laplace marginal")
+    marginal.set_xlabel(f"z of {along}")
+    marginal.set_yticks([])
+    marginal.legend(frameon=False, fontsize=8, loc="upper left")
+    # The others enter linearly: the width of one is the length of its row.
+    unit = np.delete(np.eye(len(names)), i, axis=0)
+    rows = np.asarray(layer.to_base_and_log_det(at[:, None] + unit)[0])[..., j] - spine[:, None, j]
+    width = np.sqrt((rows**2).sum(1))
+    panels = {
+        f"z: {along} and {other}": z,
+        "whitened: the best linear map": linear,
+        "nested coordinates": u,
+    }
+    for axis, (title, points) in zip(axes, panels.items(), strict=True):
+        axis.plot(points[:, i], points[:, j], ".", color=POSTERIOR, markersize=2, alpha=0.3)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel(along)
+        axis.set_ylabel(other)
+        low, high = np.quantile(points[:, [i, j]], [0.002, 0.998], axis=0)
+        room = 0.1 * (high - low)
+        axis.set_xlim(low[0] - room[0], high[0] + room[0])
+        axis.set_ylim(low[1] - room[1], high[1] + room[1])
+    axes[0].plot(spine[:, i], spine[:, j], color=TRUTH)
+    for sign in (-2, 2):
+        axes[0].plot(spine[:, i], spine[:, j] + sign * width, "--", color=TRUTH, linewidth=1)
+    return figure

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from benchmarks.targets import TARGETS
-from scalejax import Parameter, ParameterSpace, Scaling, Whitened, plotting
+from scalejax import NestedLaplace, Parameter, ParameterSpace, Scaling, Whitened, plotting
 from scalejax.diagnostics import gradient_balance
 
 
@@ -139,3 +139,22 @@ def test_along_angles():
     np.testing.assert_allclose(line.get_xdata(), phi)
     np.testing.assert_allclose(line.get_ydata(), np.median(draws, axis=(0, 1)))
     assert axis.get_xlabel() == "φ (°)"
+
+
+def test_straightened(float64):
+    """The panels, and what its curve is: the mean of the other along the first, here 0."""
+    u = np.linspace(-4.5, 4.5, 19)
+    scaling = Scaling(0.0, 1.0, -np.inf, np.inf, groups={"v": None, "x": None})
+    funnel = NestedLaplace(scaling, along=0, point=3 * u, mean=np.zeros((19, 1)),
+                           log_width=1.5 * u[:, None])  # fmt: skip
+    draws = funnel.to_original(np.random.default_rng(0).normal(size=(500, 2)))
+    figure = plotting.straightened(funnel, draws, along="v", other="x")
+    panels = [axis.get_title() for axis in figure.axes]
+    assert panels == ["", "z: v and x", "whitened: the best linear map", "nested coordinates"]
+    _, curve, *_ = figure.axes[1].lines
+    np.testing.assert_allclose(curve.get_ydata(), 0, atol=1e-9)
+    np.testing.assert_allclose(curve.get_xdata(), 3 * np.linspace(-4, 4, 201), atol=1e-9)
+    with pytest.raises(ValueError, match="expected one of v, x; got 'w'"):
+        plotting.straightened(funnel, draws, along="w", other="x")
+    with pytest.raises(ValueError, match="expected coordinates that are nested along 'x'"):
+        plotting.straightened(funnel, draws, along="x", other="v")

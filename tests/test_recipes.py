@@ -106,6 +106,16 @@ def test_arrays():
     )
 
 
+def test_funnels():
+    """In single precision, as it is read: v is normal with sd 3, and the evidence is known."""
+    names = run_page(ROOT / "docs" / "pages" / "funnels.md")
+    assert names["report"].good, str(names["report"])
+    mean, error = names["v"]
+    assert abs(mean) < 4 * error
+    evidence, error = names["evidence"]
+    assert abs(evidence - 5 * np.log(2 * np.pi) - np.log(3)) < 4 * error + 1e-2
+
+
 def test_balance(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = run_page(RECIPES / "balance.md")

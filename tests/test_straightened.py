@@ -70,6 +70,7 @@ def test_what_does_not_fit_is_not_resampled(float64):
         resample(scaling, lambda theta: jnp.nan * theta.sum(), KEY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [FUNNEL, "eight schools, centered"])
 def test_what_has_no_mode_to_speak_of_is_straightened(name, float64):
     """Where the density is highest, in the neck, there is next to nothing of the posterior."""

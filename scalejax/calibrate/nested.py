@@ -143,7 +143,10 @@ def _candidates(w: np.ndarray, weighed: Weighed, problem: Problem, off: bool) ->
 
 def _layer(problem, inner, base, frame, key, draws) -> Straightened | None:
     """One layer of coordinates, from the profile of `inner`, the problem in those of `base`."""
+    spent = inner.spent
     knots, trouble = profile(inner, frame)
+    if inner is not problem:
+        problem.spent += inner.spent - spent
     if trouble is not None or len(knots) < 4:
         return None
     coordinates = straightened(base, frame, knots)

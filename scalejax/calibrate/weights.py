@@ -19,10 +19,10 @@ from scalejax.coordinates import AbstractCoordinates, AbstractLayer
 K_HAT_OPEN = 0.3
 # What is called sufficient: nothing is to be gained by other coordinates.
 K_HAT_SMALL, EFFICIENT = 0.5, 0.5
+# From here on the weights are as good as equal, and k̂ is that of their rounding.
+EXACT = 0.98
 # Below this, weighed draws would be too few to speak of.
 LEAST_EFFICIENT = 0.1
-# Weights that differ by less than this factor, of which k̂ is that of their rounding.
-EQUAL = 1.1
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Weighed:
         log = np.where(finite, self.log_weights, -np.inf)
         highest = log.max()
         log = log - highest
-        if (log > -np.log(EQUAL)).all():
+        plain = np.exp(log)
+        if plain.sum() ** 2 >= EXACT * len(plain) * (plain**2).sum():
             smoothed, k_hat = log, -np.inf
         else:
             smoothed, k_hat = az.psislw(np.maximum(log, log[finite].min()))

@@ -13,38 +13,31 @@ from scalejax.calibrate.problem import Problem
 from scalejax.coordinates import AbstractLayer
 
 
-class Within:
-    """−log density of u, its gradient and curvature, by the chain rule from those in z.
-
-    What is spent counts for the problem.
-    """
+class Within(Problem):
+    """−log density of u, its gradient and curvature, by the chain rule from those in z."""
 
     def __init__(self, problem: Problem, coordinates: AbstractLayer):
         self.problem, self.base = problem, coordinates
         self.dtype, self.layers = problem.dtype, depth(problem.base, coordinates)
+        self.spent = 0.0
 
-    @property
-    def spent(self) -> float:
-        """That of the problem."""
-        return self.problem.spent
+    def potentials(self, z: Float[Array, "n P"]) -> np.ndarray:
+        """−log density at each place in these coordinates."""
+        below, log_det = down(self.base, self.layers, z)
+        return self.problem.potentials(below) - np.asarray(log_det)
 
-    @spent.setter
-    def spent(self, value: float) -> None:
-        self.problem.spent = value
-
-    def potentials(self, u: Float[Array, "n P"]) -> np.ndarray:
-        """−log density at each of u."""
-        z, log_det = down(self.base, self.layers, u)
-        return self.problem.potentials(z) - np.asarray(log_det)
-
-    def value_and_gradient(self, u: Float[Array, " P"]) -> tuple[Array, np.ndarray]:
+    def value_and_gradient(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, u: Float[Array, " P"]
+    ) -> tuple[Array, np.ndarray]:
         """At u."""
         z, log_det = down(self.base, self.layers, u)
         value, gradient = self.problem.value_and_gradient(z)
         jacobian, along, _ = _derivatives(self.base, self.layers, u, gradient)
         return value - log_det, np.asarray(jacobian.T @ gradient - along)
 
-    def curvature(self, u: Float[Array, " P"]) -> np.ndarray:
+    def curvature(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, u: Float[Array, " P"]
+    ) -> np.ndarray:
         """JᵀHJ, and what the map itself bends."""
         z, _ = down(self.base, self.layers, u)
         _, gradient = self.problem.value_and_gradient(z)

@@ -35,6 +35,7 @@ def simulated(tmp_path_factory):
     return run("--n-phi", 2, "--output", output, *SHORT), output
 
 
+@pytest.mark.slow
 def test_a_fit_of_simulated_data(simulated):
     result, output = simulated
     assert result.exit_code == 0, result.output
@@ -47,6 +48,7 @@ def test_a_fit_of_simulated_data(simulated):
         assert (output / picture).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_posterior_file(simulated):
     _, output = simulated
     result = az.from_netcdf(output / "posterior.nc")
@@ -197,6 +199,9 @@ def test_refuses_bad_settings(tmp_path):
     )
     assert "got 'turbulent'" in refused("--mode", "turbulent", *output)
     assert "--rule: expected one of matched, homodyne; got 'x'" in refused("--rule", "x", *output)
+    assert "--sampler: expected one of nuts, importance, both; got 'x'" in refused(
+        "--sampler", "x", *output
+    )
 
 
 def test_refuses_an_output_that_cannot_be_written(tmp_path):

@@ -1,0 +1,102 @@
+"""What a fit keeps as it goes, and what it does when calibration was wrong."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from scalejax import Scaling
+from scalejax.calibrate import CoordinatesKind, Report
+from scalejax.numpyro import declared_prior
+from scalejax.xpcs import default_config, for_mode, read_space, run
+from scalejax.xpcs.fit import Draws, exceeded, log_density
+from scalejax.xpcs.inputs import simulate_measurement
+from tests.xpcs.test_cli import run as command
+
+
+@pytest.fixture
+def case(float64):
+    config = default_config("static")
+    space = for_mode(read_space(config), "static")
+    measurement = simulate_measurement(config, space, "static", n_phi=2, seed=0)
+    space = space.sized(phi=2)
+    return measurement, Scaling.from_space(space), declared_prior(space)
+
+
+def truth(measurement, scaling):
+    theta = {name: jnp.asarray(value) for name, value in measurement.truth.items()}
+    return scaling.to_normalized(scaling.pack(theta))
+
+
+def test_what_there_is_can_be_had_at_any_time(case):
+    measurement, scaling, _ = case
+    draws = Draws(measurement, scaling)
+    assert len(draws) == 0
+    z = np.asarray(truth(measurement, scaling)) + np.zeros((3, 4, scaling.size))
+    for i in range(2):
+        draws.add(z, {"diverging": np.zeros((3, 4), bool), "potential_energy": np.full((3, 4), i)})
+        assert len(draws) == 4 * (i + 1)
+    result = draws.result()
+    assert result["posterior"]["contrast"].shape == (3, 8, 2)
+    np.testing.assert_allclose(result["posterior"]["D0"], measurement.truth["D0"])
+    np.testing.assert_array_equal(result["sample_stats"]["lp"][0], [0] * 4 + [-1] * 4)
+
+
+@pytest.mark.parametrize("below", [0.0, 2.0, 100.0])
+def test_a_draw_that_exceeds_the_mode_is_found(case, below):
+    measurement, scaling, prior = case
+    of_z = scaling.pullback(log_density(measurement, scaling, prior=prior))
+    best = truth(measurement, scaling)
+    z = np.asarray(jnp.stack([best + 0.3, best, best - 0.3]))[None]
+    energy = -np.array([[float(of_z(row)) for row in z[0]]])
+    draws = Draws(measurement, scaling)
+    draws.add(z, {"potential_energy": energy})
+    report = Report(
+        CoordinatesKind.DENSE, 0, log_density=float(of_z(best)) - below, mode=tuple(z[0, 1])
+    )
+    found = exceeded(draws.result(), measurement, scaling, scaling, report, prior=prior)
+    if below < 3:
+        assert found is None
+    else:
+        above, theta = found
+        np.testing.assert_allclose(above, below, rtol=1e-6)
+        np.testing.assert_allclose(theta, scaling.to_original(best), rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_wrong_calibration_is_said_and_begun_again(tmp_path, monkeypatch):
+    """The first one claims a mode that is far too low."""
+    calls = []
+
+    def calibrated(measurement, scaling, space, *, start, **options):
+        calls.append(start)
+        if len(calls) == 1:
+            report = Report(CoordinatesKind.NONE, 0, log_density=-1e9, mode=(0.0,) * scaling.size)
+            return scaling, report
+        return real(measurement, scaling, space, start=start, **options)
+
+    real = run.calibrated
+    monkeypatch.setattr(run, "calibrated", calibrated)
+    result = command("--n-phi", 1, "--chains", 2, "--warmup", 200, "--samples", 100,
+                     "--output", tmp_path, "--no-progress")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    output = " ".join(result.output.split())
+    assert "Calibration was wrong: sampling found a density e^1000" in output
+    assert "Beginning again from there." in output
+    assert len(calls) == 2
+    assert calls[1] is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["importance", "both"])
+def test_a_posterior_without_chains(sampler, tmp_path):
+    result = command("--n-phi", 2, "--sampler", sampler, "--output", tmp_path, "--no-progress",
+                     "--samples", 500)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    output = " ".join(result.output.split())
+    assert "Importance sampling: 2000 draws, worth" in output
+    assert "log evidence" in output
+    if sampler == "both":
+        assert "Importance sampling and NUTS agree: of 14 means" in output
+    else:
+        assert "Draws without chains, weighed: nothing to converge." in output
+        assert "NUTS with" not in output
