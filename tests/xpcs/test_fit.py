@@ -6,8 +6,9 @@ import pytest
 
 from scalejax import Scaling
 from scalejax.calibrate import CoordinatesKind, Report
-from scalejax.numpyro import declared_prior
-from scalejax.xpcs import default_config, for_mode, read_space, run
+from scalejax.numpyro import Chunk, declared_prior
+from scalejax.sampling import Sampling
+from scalejax.xpcs import default_config, fit, for_mode, read_space, run
 from scalejax.xpcs.fit import Draws, exceeded, log_density
 from scalejax.xpcs.inputs import simulate_measurement
 from tests.xpcs.test_cli import run as command
@@ -19,7 +20,7 @@ def case(float64):
     space = for_mode(read_space(config), "static")
     measurement = simulate_measurement(config, space, "static", n_phi=2, seed=0)
     space = space.sized(phi=2)
-    return measurement, Scaling.from_space(space), declared_prior(space)
+    return measurement, Scaling.from_space(space), declared_prior(space), space
 
 
 def truth(measurement, scaling):
@@ -28,7 +29,7 @@ def truth(measurement, scaling):
 
 
 def test_what_there_is_can_be_had_at_any_time(case):
-    measurement, scaling, _ = case
+    measurement, scaling, *_ = case
     draws = Draws(measurement, scaling)
     assert len(draws) == 0
     z = np.asarray(truth(measurement, scaling)) + np.zeros((3, 4, scaling.size))
@@ -43,7 +44,7 @@ def test_what_there_is_can_be_had_at_any_time(case):
 
 @pytest.mark.parametrize("below", [0.0, 2.0, 100.0])
 def test_a_draw_that_exceeds_the_mode_is_found(case, below):
-    measurement, scaling, prior = case
+    measurement, scaling, prior, _ = case
     of_z = scaling.pullback(log_density(measurement, scaling, prior=prior))
     best = truth(measurement, scaling)
     z = np.asarray(jnp.stack([best + 0.3, best, best - 0.3]))[None]
@@ -60,6 +61,23 @@ def test_a_draw_that_exceeds_the_mode_is_found(case, below):
         above, theta = found
         np.testing.assert_allclose(above, below, rtol=1e-6)
         np.testing.assert_allclose(theta, scaling.to_original(best), rtol=1e-9)
+
+
+def test_chains_begin_at_all_modes_that_were_found(case, monkeypatch):
+    """Five of them at two: in turns."""
+    measurement, scaling, prior, _ = case
+    modes = tuple(tuple(np.full(scaling.size, value).tolist()) for value in (0.25, -0.5))
+    report = Report(CoordinatesKind.NONE, 0, modes=modes)
+    found = {}
+
+    def chunks(kernel, key, *, init_params, **options):
+        found.update(init_params)
+        yield Chunk({"theta_z": np.zeros((5, 1, scaling.size))}, {}, 1, False)
+
+    monkeypatch.setattr(fit, "chunks", chunks)
+    sampling = Sampling(chains=5, warmup=1, samples=1)
+    fit.sample_posterior(measurement, scaling, case[3], sampling, prior=prior, report=report)
+    np.testing.assert_allclose(found["theta_z"][:, 0], [0.25, -0.5, 0.25, -0.5, 0.25])
 
 
 @pytest.mark.slow
