@@ -7,7 +7,6 @@ breathe. They are coordinates and nothing else: how the tables are found, this m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -37,8 +36,7 @@ class NestedLaplace(AbstractLayer):
 
     T, mean, log_width and mixing are natural cubic splines of u[a], given by their values at K
     equally spaced places from −reach to reach; T and mean are straight lines beyond. The map is
-    triangular: its log |det| is exact, and so is its inverse. Parameters that are `held` are
-    u itself. What is traced is not looked at.
+    triangular: its log |det| is exact, and so is its inverse. What is traced is not looked at.
 
     Where T makes z[a] of a posterior standard normal, and mean and factor·R are mean and Cholesky
     factor of the others, given z[a], u is close to a standard normal: the nested Laplace
@@ -70,7 +68,6 @@ class NestedLaplace(AbstractLayer):
     log_width: Float[Array, "K+2 n"]
     mixing: Float[Array, "K+2 n n"]
     along: int = eqx.field(static=True)
-    held: tuple[int, ...] = eqx.field(static=True)
     reach: float = eqx.field(static=True)
 
     def __init__(
@@ -83,19 +80,15 @@ class NestedLaplace(AbstractLayer):
         log_width: Num[ArrayLike, "K n"],
         mixing: Num[ArrayLike, "K n n"] | None = None,
         factor: Num[ArrayLike, "n n"] | None = None,
-        held: Sequence[int] = (),
         reach: float = 4.5,
     ):
         size = base.size
-        if not 0 <= along < size or along in held or not set(held) <= set(range(size)):
-            raise ValueError(
-                f"along, held: expected different places from 0 to {size - 1}; got {along} and "
-                f"{tuple(held)}"
-            )
+        if not 0 <= along < size:
+            raise ValueError(f"along: expected a place from 0 to {size - 1}; got {along}")
         if not 0 < reach < np.inf:
             raise ValueError(f"reach: expected a positive number; got {reach}")
-        self.base, self.along, self.held, self.reach = base, along, tuple(held), float(reach)
-        count, n = np.shape(point)[0], size - 1 - len(self.held)
+        self.base, self.along, self.reach = base, along, float(reach)
+        count, n = np.shape(point)[0], size - 1
         if count < 4:
             raise ValueError(f"point: expected values at four places or more; got {count}")
         table = partial(_table, base=base)
@@ -157,7 +150,7 @@ class NestedLaplace(AbstractLayer):
 
     @property
     def _rest(self) -> np.ndarray:
-        return np.setdiff1d(np.arange(self.size), (self.along, *self.held))
+        return np.delete(np.arange(self.size), self.along)
 
     def _point(self, u: Array) -> tuple[Array, Array]:
         """T and its derivative."""

@@ -16,6 +16,7 @@ class Sampling:
     samples: int = 1000
     target_accept: float | None = None
     dense_mass: bool | None = None
+    adapt_mass: bool | None = None
     seed: int = 0
     progress: bool = False
 
@@ -25,7 +26,9 @@ class Sampling:
         After a good calibration the posterior is close to a standard normal: little is to be
         adapted. After a rough one it still has narrow bends, which take small steps. Where
         calibration has taken the correlations, estimating them once more adds noise: the mass
-        matrix is diagonal then, and dense where they are still there.
+        matrix is diagonal then, and dense where they are still there. In good nested coordinates it
+        is the identity: the widths are what they should be, and an estimate of a few hundred draws
+        lets a long tail make steps too long elsewhere.
         """
         kind = CoordinatesKind.NONE if report is None else report.kind
         good = report is not None and report.good
@@ -33,6 +36,7 @@ class Sampling:
             warmup=300 if good else 1000,
             target_accept=0.9 if good or kind is CoordinatesKind.NONE else 0.95,
             dense_mass=kind in (CoordinatesKind.NONE, CoordinatesKind.DIAGONAL),
+            adapt_mass=not (good and kind is CoordinatesKind.NESTED),
         )
         return replace(
             default, **{name: value for name, value in vars(self).items() if value is not None}

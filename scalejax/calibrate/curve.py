@@ -41,7 +41,7 @@ def straightened(
     mixed = CubicSpline(s, mixing, bc_type="natural")
     for places in (PLACES, 2 * PLACES - 1, 4 * PLACES - 3):
         u = np.linspace(-REACH, REACH, places)
-        point = np.interp(u, normal, at)
+        point = _straight_on(u, normal, at)
         if not (np.diff(point) > 0).all():
             return None
         inside = np.clip(point, s[0], s[-1])[:, None]
@@ -56,12 +56,22 @@ def straightened(
                 log_width=width(inside[:, 0]),
                 mixing=np.triu(mixed(inside[:, 0])),
                 factor=factor,
-                held=np.setdiff1d(np.arange(base.size), frame.order).tolist(),
                 reach=REACH,
             )  # fmt: skip
         except ArithmeticError:
             continue
     return None
+
+
+def _straight_on(u: np.ndarray, normal: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The places of normal quantiles u; beyond what is known, as between the last of that."""
+    found = np.interp(u, normal, at)
+    for end, inner in ((0, np.searchsorted(normal, normal[0] + 0.5)),
+                       (-1, np.searchsorted(normal, normal[-1] - 0.5) - 1)):  # fmt: skip
+        slope = (at[inner] - at[end]) / (normal[inner] - normal[end])
+        beyond = u < normal[0] if end == 0 else u > normal[-1]
+        found = np.where(beyond, at[end] + slope * (u - normal[end]), found)
+    return found
 
 
 def quantiles(s: np.ndarray, height: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

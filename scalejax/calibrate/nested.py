@@ -26,7 +26,7 @@ LARGEST = 200
 """Parameters, up to which there is a table of all their widths along a curve."""
 LAYERS = 3
 # A parameter explains the weights if R² is above this, and beside the best one, above this part.
-EXPLAINS, NEARLY = 0.05, 0.7
+EXPLAINS, NEARLY = 0.05, 0.4
 # The unevenness that is left by a layer that is worth it.
 WORTH = 0.85
 
@@ -75,8 +75,6 @@ def nested(
         known = weighed if best is None else best.weighed
         off = whatever and best is None
         chosen = _candidates(w, known, problem, off) if along is None or depth else [along]
-        # Of what is left after the first, one candidate is enough.
-        chosen = chosen[: 1 if depth else 2]
         base = problem.base if best is None else best.coordinates
         frames = [Frame.about(z, curvature, i) for i in chosen]
         keys = jax.random.split(jax.random.fold_in(key, depth), max(len(frames), 1))
@@ -149,7 +147,10 @@ def _layer(problem, inner, base, frame, key, draws) -> Straightened | None:
         problem.spent += inner.spent - spent
     if trouble is not None or len(knots) < 4:
         return None
-    coordinates = straightened(base, frame, knots)
+    try:
+        coordinates = straightened(base, frame, knots)
+    except ValueError:  # SciPy's, of knots that no curve goes through
+        return None
     if coordinates is None:
         return None
     weighed = draw(problem, coordinates, key, draws)

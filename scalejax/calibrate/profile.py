@@ -29,7 +29,7 @@ FLATTEST = 1e-13
 class Frame:
     """v ↦ z near a point: v[0] is the parameter in units of its width, the rest whitened.
 
-    z[order] = loc[order] + factor·v, with a lower-triangular factor; what is not in `order` stays.
+    z[order] = loc[order] + factor·v, with a lower-triangular factor; the parameter comes first.
     """
 
     loc: np.ndarray
@@ -37,18 +37,15 @@ class Frame:
     factor: np.ndarray
 
     @classmethod
-    def about(
-        cls, loc: np.ndarray, curvature: np.ndarray, along: int, held: tuple[int, ...] = ()
-    ) -> Frame:
-        """That of the curvature at a point, but for what is held."""
-        rest = np.setdiff1d(np.arange(len(loc)), (along, *held))
-        order = np.array([along, *rest])
+    def about(cls, loc: np.ndarray, curvature: np.ndarray, along: int) -> Frame:
+        """That of the curvature at a point."""
+        order = np.array([along, *np.delete(np.arange(len(loc)), along)])
         return cls(loc, order, factor_of_curvature(curvature[np.ix_(order, order)]))
 
     def point(self, v: np.ndarray) -> np.ndarray:
         """z of v, of shape (…, n)."""
-        z = np.broadcast_to(self.loc, (*v.shape[:-1], len(self.loc))).copy()
-        z[..., self.order] += v @ self.factor.T
+        z = np.empty(v.shape)
+        z[..., self.order] = self.loc[self.order] + v @ self.factor.T
         return z
 
 
@@ -108,7 +105,7 @@ def _side(problem, frame, first, sign) -> tuple[list[Knot], str | None]:
         )  # fmt: skip
         # Where next to nothing is left of the posterior, the height need not be so exact.
         allowed = 4.0 if found and found.height > lowest + ENOUGH else 1.0
-        if found is None or trouble > allowed:
+        if found is None or not trouble <= allowed:
             step /= 2
             if step < SHORTEST:
                 return knots[1:], "it could not be followed"
@@ -155,7 +152,9 @@ def _change(one: Knot, other: Knot) -> float:
     """The largest change of a conditional width, of its logarithm."""
     if not len(one.mean):
         return 0.0
-    ratio = solve_triangular(one.root, other.root, lower=True)
+    ratio = solve_triangular(one.root, other.root, lower=True, check_finite=False)
+    if not np.isfinite(ratio).all():
+        return np.inf
     values = np.linalg.svd(ratio, compute_uv=False)
     return float(np.abs(np.log(np.maximum(values, 1e-300))).max())
 
@@ -188,6 +187,8 @@ def _knot(problem, frame, s, mean, *, patient=False) -> Knot | None:
             root = cholesky((vectors * values) @ vectors.T, lower=True) if n else np.zeros((0, 0))
             height = float(value) - decrement**2 / 2 + float(np.log(np.diag(root)).sum())
             slope = -inverse @ curvature[1:, 0]
+            if not (np.isfinite(root).all() and np.isfinite(slope).all() and np.isfinite(height)):
+                return None
             return Knot(s, mean + step, slope, root, height, 0.0 if patient else miss)
         length = 1.0
         if decrement > 1.0:

@@ -187,6 +187,7 @@ def sample_posterior(
     kernel = NUTS(
         model,
         dense_mass=settled.dense_mass,
+        adapt_mass_matrix=settled.adapt_mass,
         target_accept_prob=settled.target_accept,
         init_strategy=start,
     )

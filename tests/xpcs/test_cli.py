@@ -127,17 +127,19 @@ def test_calibration_settles_how_to_sample(how, tmp_path):
 @pytest.mark.parametrize(
     ("report", "settled"),
     [
-        (Report(CoordinatesKind.DENSE, 10, k_hat=0.5), (300, 0.9, False)),
-        (Report(CoordinatesKind.DENSE, 10, k_hat=0.9), (1000, 0.95, False)),
-        (Report(CoordinatesKind.DIAGONAL, 10, k_hat=0.5), (1000, 0.95, True)),
-        (Report(CoordinatesKind.NONE, 10), (1000, 0.9, True)),
-        (None, (1000, 0.9, True)),
+        (Report(CoordinatesKind.NESTED, 10, k_hat=0.5), (300, 0.9, False, False)),
+        (Report(CoordinatesKind.NESTED, 10, k_hat=0.9), (1000, 0.95, False, True)),
+        (Report(CoordinatesKind.DENSE, 10, k_hat=0.5), (300, 0.9, False, True)),
+        (Report(CoordinatesKind.DENSE, 10, k_hat=0.9), (1000, 0.95, False, True)),
+        (Report(CoordinatesKind.DIAGONAL, 10, k_hat=0.5), (1000, 0.95, True, True)),
+        (Report(CoordinatesKind.NONE, 10), (1000, 0.9, True, True)),
+        (None, (1000, 0.9, True, True)),
     ],
 )
 def test_what_is_left_open_is_settled(report, settled):
     found = Sampling().settled(report)
-    assert (found.warmup, found.target_accept, found.dense_mass) == settled
-    asked = Sampling(chains=2, warmup=7, target_accept=0.6, dense_mass=True)
+    assert (found.warmup, found.target_accept, found.dense_mass, found.adapt_mass) == settled
+    asked = Sampling(chains=2, warmup=7, target_accept=0.6, dense_mass=True, adapt_mass=False)
     assert asked.settled(report) == asked
 
 
