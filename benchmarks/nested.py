@@ -142,8 +142,9 @@ def limits(rows):
 
 
 def table(rows):
-    header = ["posterior", "data sets or keys", "coordinates", "k̂", "importance sampling: effective draws a draw",
-              "R-hat", "divergent", "leapfrog steps a draw", "calibration gradients",
+    header = ["posterior", "data sets or keys", "coordinates", "k̂",
+              "importance sampling: effective draws a draw", "R-hat", "divergent",
+              "leapfrog steps a draw", "calibration gradients",
               "ESS in 1000 gradients", "the same, all counted"]  # fmt: skip
     lines = []
     for name, found in _groups(rows):
