@@ -10,7 +10,6 @@ from statistics import median
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from benchmarks import Limit, markdown
 from benchmarks.posterior import simulated
@@ -68,12 +67,11 @@ def limits(rows):
 
 
 def table(rows):
-    header = ["model", "data sets", "log-density above that of the truth, least", "k̂, median",
+    header = ["model", "data sets", "log-density above that of the truth, least",
               "gradients, median", "most"]  # fmt: skip
     lines = []
     for label, found, _ in _groups(rows):
         spent = [row["gradients"] for row in found]
         lines.append([label, len(found), f"{min(row['above'] for row in found):.1f}",
-                      f"{np.nanmedian([row['k_hat'] for row in found]):.2f}",
                       f"{median(spent):.0f}", f"{max(spent):.0f}"])  # fmt: skip
     return markdown(header, lines)
