@@ -111,6 +111,7 @@ SPACE = ParameterSpace(
 ).sized(k=3)
 
 
+@pytest.mark.slow
 def test_beside_other_kinds(dtype):
     scaling = Scaling.from_space(SPACE)
     assert [k.name for k in scaling.kinds] == ["interval", "lower", "pinned", "log_interval"]

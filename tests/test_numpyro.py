@@ -302,6 +302,7 @@ SPACE_AB = ParameterSpace(
 )
 
 
+@pytest.mark.slow
 def test_the_density_of_a_model(float64):
     """Against SciPy; of NumPyro's own sites and of sample_scaled alike, for any coordinates."""
     scaling = Scaling.from_space(SPACE_AB.sized(phi=2))
