@@ -114,7 +114,7 @@ def test_a_posterior_without_chains(sampler, tmp_path):
     assert "Importance sampling: 2000 draws, worth" in output
     assert "log evidence" in output
     if sampler == "both":
-        assert "Importance sampling and NUTS agree: of 14 means" in output
+        assert "Importance sampling and NUTS agree: of 16 means" in output
     else:
         assert "Draws without chains, weighed: nothing to converge." in output
         assert "NUTS with" not in output

@@ -228,7 +228,7 @@ def test_an_interruption_ends_it_at_once(chains, bar, tmp_path):
                       "--output", str(tmp_path), stdout=subprocess.PIPE)  # fmt: skip
     while "NUTS with" not in process.stdout.readline():
         assert process.poll() is None
-    time.sleep(40)  # it compiles
+    time.sleep(90)  # it compiles
     process.send_signal(signal.SIGINT)
     assert process.wait(5) == 130
     assert "Interrupted" in process.stderr.read()
