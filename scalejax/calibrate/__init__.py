@@ -1,4 +1,4 @@
-"""Calibrated coordinates: a linear map fitted to the posterior, and checked before it is returned.
+"""Calibrated coordinates: a map fitted to the posterior, and checked before it is returned.
 
 Drivers that run once, outside of `jit`: the model is evaluated in JAX, and what is known of its
 curvature is worked up in NumPy's float64. They need the extra `calibrate`. Each returns coordinates

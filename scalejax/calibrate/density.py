@@ -47,7 +47,10 @@ def from_log_density(
     directions, from Hessian-vector products, and the density must fall towards draws of the fit
     as its curvature says, since weights say nothing there.
 
-    **Raises** `ValueError` for starts below 1, and nothing for a hard posterior.
+    Where the posterior bends along a parameter, the coordinates do so too; `along` names it, if it
+    is known.
+
+    **Raises** `ValueError` for starts below 1, an `along` that is no parameter, and nothing for a hard posterior.
 
     Examples:
         >>> import jax

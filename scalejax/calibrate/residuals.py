@@ -20,7 +20,7 @@ from scalejax.calibrate.guard import guarded
 from scalejax.calibrate.levenberg import Fit, LeastSquares
 from scalejax.calibrate.modes import End, polished
 from scalejax.calibrate.problem import Problem, check_starts, derivative, place_of, refused, spread
-from scalejax.calibrate.report import NOWHERE_FINITE, Report
+from scalejax.calibrate.report import NOWHERE_FINITE, Report, few_reached
 from scalejax.coordinates import AbstractCoordinates
 
 ROUNDS = 3  # of a search that has reached its best mode only once, or left much unexplained
@@ -59,8 +59,11 @@ def from_residuals(
     search is widened, up to three times. The curvature of the residuals is that of Gauss and
     Newton, JᵀJ, which is never negative. The fit is checked as by `from_log_density`.
 
-    **Raises** `ValueError` for starts below 1, and names in `linear` or `noise` that are no group,
-    and nothing for a hard posterior.
+    Where the posterior bends along a parameter, the coordinates do so too; `along` names it, if it
+    is known.
+
+    **Raises** `ValueError` for starts below 1, names in `linear` or `noise` that are no group, an
+    `along` that is no parameter, and nothing for a hard posterior.
 
     Examples:
         >>> import jax
@@ -135,7 +138,7 @@ def _fit(problem, squares, of_z, key, start, starts, draws, bend):
         if not modes:
             continue
         doubts = _unexplained(of_z, modes[0], problem)
-        if found > 1 and not doubts:
+        if not few_reached(found, tried) and not doubts:
             break
     if not modes:
         return refused(problem, NOWHERE_FINITE, (0, tried))

@@ -11,11 +11,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from scalejax.xpcs.fit import Draws
+if TYPE_CHECKING:  # the command line imports this, and its help waits for no sampler
+    from scalejax.xpcs.fit import Draws
 
 FILES = ("posterior.nc", "fit.png", "marginals.png")
 
