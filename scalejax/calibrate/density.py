@@ -50,7 +50,8 @@ def from_log_density(
     Where the posterior bends along a parameter, the coordinates do so too; `along` names it, if it
     is known.
 
-    **Raises** `ValueError` for starts below 1, an `along` that is no parameter, and nothing for a hard posterior.
+    **Raises** `ValueError` for starts below 1, an `along` that is no parameter, and nothing for
+    a hard posterior.
 
     Examples:
         >>> import jax
