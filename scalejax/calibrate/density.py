@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from scalejax.calibrate.compiled import callable_leaf
 from scalejax.calibrate.fit import Found, fitted
 from scalejax.calibrate.guard import guarded
 from scalejax.calibrate.low_rank import low_rank_fit
@@ -16,6 +17,7 @@ from scalejax.calibrate.modes import polished
 from scalejax.calibrate.problem import Problem, check_starts, place_of, refused, spread
 from scalejax.calibrate.report import NOWHERE_FINITE, Report
 from scalejax.calibrate.search import minimised
+from scalejax.calibrate.target import OfDensity
 from scalejax.coordinates import AbstractCoordinates
 
 DENSE_LIMIT = 2000
@@ -67,9 +69,7 @@ def from_log_density(
     """
     check_starts(starts)
     bend = place_of(coordinates, along)
-    # A model may compute in another dtype than the coordinates'; the search is in one.
-    of_z = coordinates.pullback(lambda theta: jnp.asarray(log_density(theta), theta.dtype))
-    problem = Problem(coordinates, of_z)
+    problem = Problem(OfDensity(coordinates, callable_leaf(log_density)))
     return guarded(problem, lambda: _fit(problem, key, start, starts, draws, max_steps, rank, bend))
 
 

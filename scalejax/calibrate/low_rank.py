@@ -31,7 +31,7 @@ def low_rank_fit(problem, ends, potentials, key, rank):
         return refused(problem, NOWHERE_FINITE, (0, len(ends)))
     best = int(np.argmin(potentials))
     z = jnp.asarray(ends[best], problem.dtype)
-    gradient = jax.grad(problem.potential)
+    gradient = jax.grad(problem.target.potential)
 
     @jax.jit
     def products(vectors):
@@ -115,7 +115,7 @@ def _descend(problem, coordinates, key) -> tuple[float, str | None]:
     size = problem.base.size
 
     def potential(w):
-        return problem.potential(coordinates.to_base_and_log_det(w)[0])
+        return problem.target.potential(coordinates.to_base_and_log_det(w)[0])
 
     @jax.jit
     @jax.vmap

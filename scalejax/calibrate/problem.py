@@ -1,15 +1,19 @@
-"""What is calibrated: a log-density in the z of some coordinates, and what it has cost so far."""
+"""A target with its compiled functions, and what they have cost so far."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from scalejax.calibrate.compiled import Compiled, store
 from scalejax.calibrate.report import CoordinatesKind, Report
+from scalejax.calibrate.target import AbstractTarget, runs_forwards
 from scalejax.coordinates import AbstractCoordinates
 
 # How many potentials are worked out side by side.
@@ -17,34 +21,31 @@ FEW, MANY = 16, 200
 
 
 class Problem:
-    """A log-density of z, of shape (P,), in coordinates, and its curvature.
+    """A target, its functions compiled, and what they have cost.
 
     `spent` counts gradients over all data; an evaluation counts as one, a Jacobian as 1 + P, and
     what is done on a part of the data by that part.
     """
 
-    def __init__(
-        self,
-        base: AbstractCoordinates,
-        log_density: Callable[[Array], Float[Array, ""]],
-        curvature: Callable[[Array], Float[Array, "P P"]] | None = None,
-    ):
-        self.base, self.log_density = base, log_density
+    def __init__(self, target: AbstractTarget, kept: Compiled | None = None):
+        self.target, self.base = target, target.base
         self.dtype = jnp.result_type(float)  # what optimisers compute in, whatever the base has
         self.spent = 0.0
-        self._side_by_side = jax.jit(jax.vmap(self.potential))
-        self.value_and_gradient = jax.jit(jax.value_and_grad(self.potential))
-        self.curvature = jax.jit(curvature or self._hessian)
+        self.kept = store(target) if kept is None else kept
+
+    def compiled(self, f: Callable[..., Any], **static: Hashable) -> Callable[..., Any]:
+        """The function (…) ↦ f(target, …, **static)."""
+        return self.kept(f, self.target, **static)
 
     def first(self, start: Float[ArrayLike, " P"] | None) -> Array:
         """Where the first search begins: z of a θ, or 0."""
         z = jnp.zeros(self.base.size) if start is None else self.base.to_normalized(start)
         return jnp.asarray(z, self.dtype)
 
-    def potential(self, z: Array) -> Array:
-        """−log density, and infinity where that is no number."""
-        value = -self.log_density(z)
-        return jnp.where(jnp.isnan(value), jnp.inf, value)
+    @cached_property
+    def forwards(self) -> bool:
+        """Whether the curvature runs forwards."""
+        return self.kept.once(runs_forwards, self.target)
 
     def potentials(self, z: Float[Array, "n P"]) -> np.ndarray:
         """−log density at each of z.
@@ -56,30 +57,28 @@ class Problem:
             return np.zeros(0)
         size = FEW if count <= FEW else MANY
         rows = np.minimum(np.arange(-(-count // size) * size), count - 1).reshape(-1, size)
-        found = [np.asarray(self._side_by_side(z[part])) for part in rows]
+        found = [np.asarray(self.compiled(_potentials)(z[part])) for part in rows]
         return np.concatenate(found)[:count]
 
-    def _hessian(self, z: Array) -> Array:
-        gradient = jax.grad(self.potential)
-        return derivative(gradient, forwards=runs_forwards(gradient, z))(z)
+    def value_and_gradient(self, z: Float[Array, " P"]) -> tuple[Array, Array]:
+        """Of −log density."""
+        return self.compiled(_value_and_gradient)(z)
+
+    def curvature(self, z: Float[Array, " P"]) -> Array:
+        """Of −log density."""
+        return self.compiled(_curvature, forwards=self.forwards)(z)
 
 
-def runs_forwards(f: Callable[[Array], Array], like: Array) -> bool:
-    """Whether JAX can differentiate a function forwards: not one with a custom_vjp."""
-
-    try:
-        # Lowered and not only traced, since the refusal may come as late as that.
-        jax.jit(jax.jacfwd(f)).lower(jax.ShapeDtypeStruct(like.shape, like.dtype))
-    except TypeError as error:
-        if "custom_vjp" not in str(error):
-            raise
-        return False
-    return True
+def _potentials(target: AbstractTarget, z: Array) -> Array:
+    return jax.vmap(target.potential)(z)
 
 
-def derivative(f: Callable[[Array], Array], *, forwards: bool) -> Callable[[Array], Array]:
-    """The Jacobian, forwards, or backwards for a function that JAX knows backwards alone."""
-    return jax.jacfwd(f) if forwards else jax.jacrev(f)
+def _value_and_gradient(target: AbstractTarget, z: Array) -> tuple[Array, Array]:
+    return jax.value_and_grad(target.potential)(z)
+
+
+def _curvature(target: AbstractTarget, z: Array, *, forwards: bool) -> Array:
+    return target.curvature(z, forwards=forwards)
 
 
 def spread(key: Array, count: int, size: int, dtype) -> Array:

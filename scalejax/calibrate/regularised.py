@@ -6,13 +6,13 @@ point of its spine will do to follow it from.
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from scalejax.calibrate.modes import MODE_GAP, End, polished
 from scalejax.calibrate.problem import Problem, spread
 from scalejax.calibrate.search import minimised
+from scalejax.calibrate.target import WithPrior
 
 STARTS, STEPS = 8, 100
 
@@ -22,11 +22,7 @@ def regularised(problem: Problem, extra: float, key: Array) -> tuple[End | None,
 
     And how many of its searches reached it, of how many.
     """
-    inner = Problem(
-        problem.base,
-        lambda z: problem.log_density(z) - extra * (z**2).sum() / 2,
-        lambda z: problem.curvature(z) + extra * jnp.eye(len(z), dtype=z.dtype),
-    )
+    inner = Problem(WithPrior(problem.base, problem.target, extra), problem.kept)
     size = problem.base.size
     points = spread(key, STARTS, size, problem.dtype).at[0].set(0.0)
     ends, potentials = minimised(inner, points, STEPS)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from scalejax.calibrate.compiled import callable_leaf
 from scalejax.calibrate.problem import Problem
 from scalejax.calibrate.report import K_HAT_GOOD
+from scalejax.calibrate.target import OfDensity
 from scalejax.calibrate.weights import LEAST_EFFICIENT, draw
 from scalejax.coordinates import AbstractCoordinates
 
@@ -105,9 +106,9 @@ def resample(
     """
     if draws < 100:
         raise ValueError(f"draws: expected at least 100; got {draws}")
-    of_w = coordinates.pullback(lambda theta: jnp.asarray(log_density(theta), theta.dtype))
     draw_key, choice_key = jax.random.split(key)
-    found = draw(Problem(coordinates, of_w), coordinates, draw_key, draws)
+    problem = Problem(OfDensity(coordinates, callable_leaf(log_density)))
+    found = draw(problem, coordinates, draw_key, draws)
     # Draws have come with the weights of a density of w to exp(−|w|²/2), which is no density yet.
     constant = coordinates.size / 2 * np.log(2 * np.pi)
     k_hat, efficiency = found.k_hat, found.efficiency

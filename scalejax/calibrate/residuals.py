@@ -15,14 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from scalejax.calibrate.compiled import callable_leaf
 from scalejax.calibrate.fit import Found, fitted
 from scalejax.calibrate.guard import guarded
+from scalejax.calibrate.least_squares import OfResiduals
 from scalejax.calibrate.levenberg import Fit, LeastSquares
 from scalejax.calibrate.modes import End, polished
-from scalejax.calibrate.problem import Problem, check_starts, derivative, place_of, refused, spread
+from scalejax.calibrate.problem import Problem, check_starts, place_of, refused, spread
 from scalejax.calibrate.report import NOWHERE_FINITE, Report, few_reached
 from scalejax.coordinates import AbstractCoordinates
 
+FEWEST_AND_MOST = (8, 11)  # points to begin at, where their number is not given: log2
 ROUNDS = 3  # of a search that has reached its best mode only once, or left much unexplained
 # Residuals that are larger than their neighbours' differences by more than this are no noise.
 UNEXPLAINED = 1.5
@@ -39,7 +42,7 @@ def from_residuals(
     linear: Sequence[str] = (),
     noise: str | None = None,
     start: Float[ArrayLike, " P"] | None = None,
-    starts: int = 512,
+    starts: int | None = None,
     draws: int = 1000,
     along: str | None = None,
 ) -> tuple[AbstractCoordinates, Report]:
@@ -53,11 +56,13 @@ def from_residuals(
     small part of the data.
 
     Of `starts` points, `start` (a θ; by default that at z = 0) and quasi-random normal z, the best
-    and as many others go on by Levenberg and Marquardt's method, then the best of those on more of
-    the data, and what is left by Newton's method on all. Where only one start has reached the best
-    mode, or the residuals there are far larger than the differences of their neighbours, the
-    search is widened, up to three times. The curvature of the residuals is that of Gauss and
-    Newton, JᵀJ, which is never negative. The fit is checked as by `from_log_density`.
+    are looked at with more of the data, the best of those go on by Levenberg and Marquardt's
+    method, then the best ends on more of the data, and what is left by Newton's method on all. By
+    default there are 256 to 2048 points, the more the more parameters there are that are not solved
+    for. Where only one has led to the best mode, or the residuals there are far larger than the
+    differences of their neighbours, the search is widened, up to three times. The curvature of the
+    residuals is that of Gauss and Newton, JᵀJ, which is never negative. The fit is checked as by
+    `from_log_density`.
 
     Where the posterior bends along a parameter, the coordinates do so too; `along` names it, if it
     is known.
@@ -78,7 +83,8 @@ def from_residuals(
         >>> print(report.kind)
         dense
     """
-    check_starts(starts)
+    if starts is not None:
+        check_starts(starts)
     bend = place_of(coordinates, along)
     if unknown := sorted({*linear, *(() if noise is None else (noise,))} - set(coordinates)):
         raise ValueError(
@@ -86,36 +92,22 @@ def from_residuals(
             "names in linear and noise"
         )
 
-    def of_z(z):
-        return jnp.asarray(residuals(coordinates.to_original(z)), z.dtype)
-
-    rest = coordinates.pullback(lambda theta: jnp.asarray(log_prior(theta), theta.dtype))
-
-    def curvature(z):
-        slopes = derivative(lambda z: jnp.ravel(of_z(z)), forwards=squares.forwards)(z)
-        highest = jax.lax.Precision.HIGHEST
-        gauss_newton = jnp.matmul(slopes.T, slopes, precision=highest)
-        if (noise := squares.noise) is not None:
-            # The noise divides every residual, and how that bends them is known. With r = e/σ and e
-            # taken for linear, the Hessian of Σ r²/2 is more than JᵀJ by
-            # Σr²·(q′q′ᵀ − q″) − (g q′ᵀ + q′ gᵀ), where q = log σ and g = Jᵀr + Σr²·q′.
-            residual = jnp.ravel(of_z(z))
-
-            def log_noise(z):
-                return jnp.log(coordinates.to_original(z)[noise[0]])
-
-            along, total = jax.grad(log_noise)(z), (residual**2).sum()
-            held = jnp.matmul(residual, slopes, precision=highest) + total * along
-            gauss_newton += total * (jnp.outer(along, along) - jax.jacrev(jax.grad(log_noise))(z))
-            gauss_newton -= jnp.outer(held, along) + jnp.outer(along, held)
-        return gauss_newton - jax.jacrev(jax.grad(rest))(z)
-
-    problem = Problem(coordinates, lambda z: rest(z) - (of_z(z) ** 2).sum() / 2, curvature)
-    squares = LeastSquares(problem, residuals, residuals_at, rest, tuple(linear), noise)
-    return guarded(problem, lambda: _fit(problem, squares, of_z, key, start, starts, draws, bend))
+    target = OfResiduals.of(
+        coordinates,
+        callable_leaf(residuals),
+        callable_leaf(residuals_at),
+        callable_leaf(log_prior),
+        linear,
+        noise,
+    )
+    if starts is None:
+        starts = 2 ** int(np.clip(4 + target.nonlinear, *FEWEST_AND_MOST))
+    problem = Problem(target)
+    return guarded(problem, lambda: _fit(problem, target, key, start, starts, draws, bend))
 
 
-def _fit(problem, squares, of_z, key, start, starts, draws, bend):
+def _fit(problem, target, key, start, starts, draws, bend):
+    squares = LeastSquares(problem, target)
     size = problem.base.size
     search_key, check_key = jax.random.split(key)
     first = problem.first(start)
@@ -130,14 +122,11 @@ def _fit(problem, squares, of_z, key, start, starts, draws, bend):
         candidates = _promising(fits, squares)
         if not candidates:
             continue
-        if candidates[0].used < squares.count:
-            ends = jnp.asarray(np.array([fit.z for fit in candidates]), points.dtype)
-            candidates = _distinct(squares.descended(ends, None, steps=15))
         best = [*(end.z for end in modes), *(fit.z for fit in candidates)]
         modes, _ = polished(problem, np.array(best), most=4 + i)
         if not modes:
             continue
-        doubts = _unexplained(of_z, modes[0], problem)
+        doubts = _unexplained(modes[0], problem)
         if not few_reached(found, tried) and not doubts:
             break
     if not modes:
@@ -146,24 +135,33 @@ def _fit(problem, squares, of_z, key, start, starts, draws, bend):
     return fitted(problem, Found(modes, seen, (found, tried), doubts), check_key, draws, bend)
 
 
-# How many of the best points go on, how many besides, and how many of all of those with more data.
-BEST, OTHERS, SECOND = 16, 2, 5
+# Residuals, per parameter and at least, in four stages: of all points, of the best of those, of
+# those that descend, and of the ends that go on; and how many there are then: a part of all points,
+# and so many.
+DATA = ((4, 128), (16, 512), (16, 512), (32, 1024))
+SECOND, THIRD, FOURTH = 1 / 8, 20, 6
 
 
 def _narrowed(squares: LeastSquares, points: Array, key: Array, *, widened: int) -> list[Fit]:
     """From many points with few data to few with more, best first."""
     size, count = points.shape[1], squares.count
-    few, more = min(count, widened * max(8 * size, 256)), min(count, max(32 * size, 768))
-    keys = jax.random.split(key)
-    part = squares.part(keys[0], few)
-    order = np.argsort(squares.heights(points, part))
-    chosen = [0, *order[: BEST * widened], *range(1, len(points))[: OTHERS * widened]]
-    chosen = np.array(list(dict.fromkeys(chosen)))
-    first = squares.descended(points[chosen], part, steps=25)
-    if part is None:  # there is no smaller part, and these are fits to all of the data
+    keys = jax.random.split(key, len(DATA))
+    parts = [
+        squares.part(k, min(count, widened * max(each * size, least)))
+        for k, (each, least) in zip(keys, DATA, strict=True)
+    ]
+    third = THIRD * widened
+    second = third if parts[1] is None else max(int(SECOND * len(points)), third)
+    for part, most in ((parts[0], second), (parts[1], third)):
+        if len(points) > most:
+            # The first is the one that the user has named.
+            order = np.argsort(squares.heights(points, part))
+            points = points[np.array(list(dict.fromkeys([0, *order[: most - 1]])))]
+    first = squares.descended(points, parts[2], steps=25)
+    if parts[2] is None:  # there is no smaller part, and these are fits to all of the data
         return first
-    ends = jnp.asarray(np.array([fit.z for fit in first[: SECOND * widened]]), points.dtype)
-    return squares.descended(ends, squares.part(keys[1], more), steps=20)
+    ends = jnp.asarray(np.array([fit.z for fit in first[: FOURTH * widened]]), points.dtype)
+    return squares.descended(ends, parts[3], steps=20)
 
 
 def _agreeing(fits: list[Fit]) -> int:
@@ -190,13 +188,15 @@ def _distinct(fits: list[Fit]) -> list[Fit]:
     return kept
 
 
-def _unexplained(of_z, end: End, problem: Problem) -> tuple[str, ...]:
+def _unexplained(end: End, problem: Problem) -> tuple[str, ...]:
     """Whether residuals at a mode are larger than what the differences of neighbours say of noise.
 
     Along the last axis of the residuals. Where neighbours have nothing to do with each other, both
     are the same, and nothing is said.
     """
-    residual = np.asarray(jax.jit(of_z)(jnp.asarray(end.z, problem.dtype)), np.float64)
+    residual = np.asarray(
+        problem.compiled(_residuals)(jnp.asarray(end.z, problem.dtype)), np.float64
+    )
     problem.spent += 1
     residual = residual.reshape(-1, residual.shape[-1]) if residual.ndim else residual[None, None]
     if residual.shape[-1] < 20:
@@ -212,3 +212,7 @@ def _unexplained(of_z, end: End, problem: Problem) -> tuple[str, ...]:
         f"the residuals at the mode are {ratio:.2g} times as large as the differences of their "
         "neighbours say of the noise: the model does not fit there, or a better mode was missed",
     )
+
+
+def _residuals(target: OfResiduals, z: Array) -> Array:
+    return target.of_z(z)

@@ -26,7 +26,7 @@ class Within(Problem):
         below, log_det = down(self.base, self.layers, z)
         return self.problem.potentials(below) - np.asarray(log_det)
 
-    def value_and_gradient(  # pyright: ignore[reportIncompatibleVariableOverride]
+    def value_and_gradient(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, u: Float[Array, " P"]
     ) -> tuple[Array, np.ndarray]:
         """At u."""
@@ -35,7 +35,7 @@ class Within(Problem):
         jacobian, along, _ = _derivatives(self.base, self.layers, u, gradient)
         return value - log_det, np.asarray(jacobian.T @ gradient - along)
 
-    def curvature(  # pyright: ignore[reportIncompatibleVariableOverride]
+    def curvature(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, u: Float[Array, " P"]
     ) -> np.ndarray:
         """JᵀHJ, and what the map itself bends."""

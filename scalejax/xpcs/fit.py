@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax.scipy.stats import norm
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 from numpyro.infer import NUTS, init_to_uniform
 
@@ -22,7 +23,7 @@ from scalejax.numpyro import NormalPrior, chunks, init_to_original, init_to_stan
 from scalejax.sampling import Sampling
 from scalejax.scaling import Scaling
 from scalejax.space import ParameterSpace
-from scalejax.xpcs.correlation import two_time, two_time_at
+from scalejax.xpcs.correlation import Experiment, two_time, two_time_at
 from scalejax.xpcs.inputs import Measurement
 from scalejax.xpcs.model import model
 from scalejax.xpcs.parameters import PER_ANGLE
@@ -42,33 +43,46 @@ def log_density(
 
     `prior` is a distribution of θ, or the normal prior on z of `scaling`.
     """
-    residuals, _, rest = _parts(measurement, scaling, prior)
-    return lambda theta: rest(theta) - (residuals(theta) ** 2).sum() / 2
+    return Partial(_Posterior.log_density, _Posterior.of(measurement, scaling, prior))
 
 
-def _parts(measurement, scaling, prior):
-    """Residuals in units of the noise, some of them, and the log-density but for their squares."""
-    experiment = measurement.experiment
-    c2 = jnp.asarray(measurement.c2, scaling.low.dtype)
+class _Posterior(eqx.Module):
+    """Residuals in units of the noise, and the log-density but for their squares, of θ.
 
-    def residuals(theta):
-        values = scaling.unpack(theta)
-        return (c2 - two_time(values, experiment)) / values["sigma"]
+    With the data as arrays, so that what is compiled serves for all data of a shape.
+    """
 
-    def residuals_at(theta, index):
-        values = scaling.unpack(theta)
-        return (c2.ravel()[index] - two_time_at(values, experiment, index)) / values["sigma"]
+    c2: Float[Array, "n_phi n_pairs"]
+    experiment: Experiment
+    scaling: Scaling
+    prior: Prior
 
-    def rest(theta):
-        noise = c2.size * jnp.log(scaling.unpack(theta)["sigma"])
-        if not isinstance(prior, NormalPrior):
-            return jnp.asarray(prior.log_prob(theta)) - noise
-        z = scaling.to_normalized(theta)
+    @classmethod
+    def of(cls, measurement: Measurement, scaling: Scaling, prior: Prior) -> _Posterior:
+        c2 = jnp.asarray(measurement.c2, scaling.low.dtype)
+        return cls(c2, measurement.experiment, scaling, prior)
+
+    def residuals(self, theta):
+        values = self.scaling.unpack(theta)
+        return (self.c2 - two_time(values, self.experiment)) / values["sigma"]
+
+    def residuals_at(self, theta, index):
+        values = self.scaling.unpack(theta)
+        found = two_time_at(values, self.experiment, index)
+        return (self.c2.ravel()[index] - found) / values["sigma"]
+
+    def rest(self, theta):
+        noise = self.c2.size * jnp.log(self.scaling.unpack(theta)["sigma"])
+        if not isinstance(self.prior, NormalPrior):
+            return jnp.asarray(self.prior.log_prob(theta)) - noise
+        z = self.scaling.to_normalized(theta)
         # z of what is pinned has its density from the pullback.
-        density = jnp.where(scaling.pinned, 0, norm.logpdf(z, scale=prior.scale)).sum()
-        return density - scaling.log_det(z) - noise
+        density = norm.logpdf(z, scale=self.prior.scale)
+        density = jnp.where(self.scaling.pinned, 0, density).sum()
+        return density - self.scaling.log_det(z) - noise
 
-    return residuals, residuals_at, rest
+    def log_density(self, theta):
+        return self.rest(theta) - (self.residuals(theta) ** 2).sum() / 2
 
 
 def calibrated(
@@ -85,7 +99,6 @@ def calibrated(
 
     The search starts at `start`, a θ, or at the initial values of the space, where it has any.
     """
-    residuals, residuals_at, rest = _parts(measurement, scaling, prior)
     median = scaling.unpack(scaling.to_original(jnp.zeros(scaling.size)))
     initial = {name: jnp.broadcast_to(jnp.asarray(value), median[name].shape)
                for name, value in space.initial.items()}  # fmt: skip
@@ -94,11 +107,12 @@ def calibrated(
     if method == "laplace":
         density = log_density(measurement, scaling, prior=prior)
         return from_log_density(density, scaling, **options)
+    posterior = _Posterior.of(measurement, scaling, prior)
     return from_residuals(
-        residuals,
+        Partial(_Posterior.residuals, posterior),
         scaling,
-        log_prior=rest,
-        residuals_at=residuals_at,
+        log_prior=Partial(_Posterior.rest, posterior),
+        residuals_at=Partial(_Posterior.residuals_at, posterior),
         linear=PER_ANGLE,
         noise="sigma",
         **options,

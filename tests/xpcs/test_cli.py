@@ -116,12 +116,12 @@ def test_calibration_settles_how_to_sample(how, tmp_path):
     """Where it is good, 300 draws of warmup are enough."""
     result = run("--n-phi", 2, "--output", tmp_path, "--calibrate", how, "--chains", 2,
                  "--no-progress")  # fmt: skip
-    assert f"Calibration by {how}: dense calibration; k̂ = 0." in result.output
+    assert f"Calibration by {how}: nested calibration; k̂ = 0." in result.output
     assert "2 chains of 300 + 1000 draws" in result.output
     # The chains agree. Whether one draw in two thousand diverges is a matter of rounding.
     assert "R-hat exceeds" not in result.output
     result = az.from_netcdf(tmp_path / "posterior.nc")
-    assert result.attrs["calibration"].startswith("dense calibration")
+    assert result.attrs["calibration"].startswith("nested calibration")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,116 @@
+"""What is calibrated, as a pytree: a log-density of z, with its data and coordinates as arrays.
+
+Its methods are traced. `problem` compiles them, and counts.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from scalejax.coordinates import AbstractCoordinates
+
+
+class AbstractTarget(eqx.Module):
+    """A log-density of z, of shape (P,), in coordinates, and its curvature."""
+
+    base: eqx.AbstractVar[AbstractCoordinates]
+
+    @abstractmethod
+    def log_density(self, z: Float[Array, " P"]) -> Float[Array, ""]:
+        """Of z."""
+
+    @abstractmethod
+    def curvature(self, z: Float[Array, " P"], *, forwards: bool) -> Float[Array, "P P"]:
+        """That of −log density; `forwards` as `runs_forwards` finds it."""
+
+    @abstractmethod
+    def probe(self, z: Float[Array, " P"]) -> Array:
+        """What `curvature` differentiates."""
+
+    def potential(self, z: Float[Array, " P"]) -> Float[Array, ""]:
+        """−log density, and infinity where that is no number."""
+        value = -self.log_density(z)
+        return jnp.where(jnp.isnan(value), jnp.inf, value)
+
+
+class OfDensity(AbstractTarget):
+    """A log-density of θ."""
+
+    base: AbstractCoordinates
+    of_theta: Callable[[Array], Float[ArrayLike, ""]]
+
+    def log_density(self, z: Float[Array, " P"]) -> Float[Array, ""]:
+        """By the pullback of the coordinates."""
+        # A model may compute in another dtype than the coordinates'; the search is in one.
+        of_z = self.base.pullback(lambda theta: jnp.asarray(self.of_theta(theta), theta.dtype))
+        return of_z(z)
+
+    def probe(self, z: Float[Array, " P"]) -> Float[Array, " P"]:
+        """The gradient."""
+        return jax.grad(self.potential)(z)
+
+    def curvature(self, z: Float[Array, " P"], *, forwards: bool) -> Float[Array, "P P"]:
+        """The Hessian."""
+        return derivative(self.probe, forwards=forwards)(z)
+
+
+class WithPrior(AbstractTarget):
+    """A target times a normal density of z with some precision."""
+
+    base: AbstractCoordinates
+    target: AbstractTarget
+    precision: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+
+    def log_density(self, z: Float[Array, " P"]) -> Float[Array, ""]:
+        """The sum of both."""
+        return self.target.log_density(z) - self.precision * (z**2).sum() / 2
+
+    def probe(self, z: Float[Array, " P"]) -> Array:
+        """That of the target."""
+        return self.target.probe(z)
+
+    def curvature(self, z: Float[Array, " P"], *, forwards: bool) -> Float[Array, "P P"]:
+        """The sum of both."""
+        more = self.precision * jnp.eye(len(z), dtype=z.dtype)
+        return self.target.curvature(z, forwards=forwards) + more
+
+
+def derivative(f: Callable[[Array], Array], *, forwards: bool) -> Callable[[Array], Array]:
+    """The Jacobian, forwards, or backwards for a function that JAX knows backwards alone."""
+    return jax.jacfwd(f) if forwards else jax.jacrev(f)
+
+
+def with_derivative(
+    f: Callable[[Array], Array], at: Array, *, forwards: bool
+) -> tuple[Array, Array]:
+    """f and its Jacobian, in one pass."""
+
+    def twice(x):
+        value = f(x)
+        return value, value
+
+    jacobian = jax.jacfwd if forwards else jax.jacrev
+    slopes, value = jacobian(twice, has_aux=True)(at)
+    return value, slopes
+
+
+def runs_forwards(target: AbstractTarget) -> bool:
+    """Whether JAX can differentiate what a target probes forwards: not one with a custom_vjp."""
+    arrays, rest = eqx.partition(target, eqx.is_array)
+
+    def slopes(arrays, z):
+        return jax.jacfwd(eqx.combine(arrays, rest).probe)(z)
+
+    z = jax.ShapeDtypeStruct((target.base.size,), jnp.result_type(float))
+    try:
+        # Lowered and not only traced, since the refusal may come as late as that.
+        jax.jit(slopes).lower(arrays, z)
+    except TypeError as error:
+        if "custom_vjp" not in str(error):
+            raise
+        return False
+    return True
