@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import arviz as az
+import equinox as eqx
 import numpy as np
 from jaxtyping import ArrayLike, Float
 from matplotlib.axes import Axes
@@ -347,7 +348,8 @@ def straightened(
             raise ValueError(f"straightened: expected coordinates that are nested along {along!r}")
         layer = layer.base
     theta = np.asarray(theta)
-    z, u = (np.asarray(c.to_normalized(theta)) for c in (layer.base, coordinates))
+    down = eqx.filter_jit(layer.to_base_and_log_det)
+    z, u = (np.asarray(eqx.filter_jit(c.to_normalized)(theta)) for c in (layer.base, coordinates))
     center, factor = z.mean(0), np.linalg.cholesky(np.cov(z.T))
     linear = np.linalg.solve(factor, (z - center).T).T
 
@@ -356,7 +358,7 @@ def straightened(
     # The curve of the coordinates: the others' mean is where u is 0 but along it.
     at = np.zeros((201, len(names)))
     at[:, i] = np.linspace(-4, 4, 201)
-    spine = np.asarray(layer.to_base_and_log_det(at)[0])
+    spine = np.asarray(down(at)[0])
     density = stats.norm.pdf(at[:, i]) / np.gradient(spine[:, i], at[:, i])
     marginal.hist(z[:, i], bins=60, density=True, color=PRIOR, label="draws")
     marginal.plot(spine[:, i], density, color=POSTERIOR, label="Laplace marginal")
@@ -365,7 +367,7 @@ def straightened(
     marginal.legend(frameon=False, fontsize=8, loc="upper left")
     # The others enter linearly: the width of one is the length of its row.
     unit = np.delete(np.eye(len(names)), i, axis=0)
-    rows = np.asarray(layer.to_base_and_log_det(at[:, None] + unit)[0])[..., j] - spine[:, None, j]
+    rows = np.asarray(down(at[:, None] + unit)[0])[..., j] - spine[:, None, j]
     width = np.sqrt((rows**2).sum(1))
     panels = {
         f"z: {along} and {other}": z,

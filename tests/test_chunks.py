@@ -22,6 +22,7 @@ def drawn(size, *, chains=2, warmup=30, samples=50):
     return [np.concatenate([p.z for p in parts if p.warmup == of], axis=1) for of in (True, False)]
 
 
+@pytest.mark.slow
 def test_the_draws_do_not_depend_on_the_cuts():
     (warmup, draws), others = drawn(50), drawn(7)
     assert warmup.shape == (2, 30, 3)

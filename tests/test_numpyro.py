@@ -93,6 +93,7 @@ def test_density_is_that_of_a_prior_pulled_back(rule, float64):
     np.testing.assert_allclose(tempered, want / 4, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_draws_without_data_follow_the_declared_marginals(rule, dtype):
     """Kolmogorov–Smirnov on 3000 draws of each parameter, together at the level 10⁻³."""
@@ -342,6 +343,7 @@ def test_models_that_do_not_fit_their_coordinates(float64):
         log_density(scaled_sites, (other, 0.5, normal_prior()), scaling=scaling)
 
 
+@pytest.mark.slow
 def test_arviz_labels_by_angle(float64):
     scaling = Scaling.from_space(SPACE_AB.sized(phi=2))
     mcmc = MCMC(NUTS(scaled_sites), num_warmup=5, num_samples=5, progress_bar=False)

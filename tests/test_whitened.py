@@ -111,6 +111,7 @@ def test_both_priors_are_those_of_the_scaling(form, float64):
     assert transform.codomain(theta)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_starting_points(form):
     c = coordinates(form)

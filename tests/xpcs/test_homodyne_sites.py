@@ -21,6 +21,7 @@ def test_one_group():
         np.testing.assert_array_equal(found[name]["value"], want if shape else want[0])
 
 
+@pytest.mark.slow
 def test_initial_z_is_where_the_chain_starts():
     def model():
         sample_scaled_parameter("contrast", SCALING["contrast"], initial_z=[0.1, -0.2, 0.3])
