@@ -25,6 +25,7 @@ NAMES = (
     "laminar",
     "trust",
     "nested",
+    "sbc",
 )
 GENERATED = Path(__file__).parent.parent / "docs" / "pages" / "generated"
 

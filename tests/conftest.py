@@ -1,7 +1,12 @@
 """Eight host devices for the placement tests, both precisions, and hypothesis settings."""
 
 import os
+from pathlib import Path
 
+# What one worker or command has compiled, the others need not, nor the next run.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax")
+)
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )

@@ -67,12 +67,12 @@ def mixed_model(scaling, prior, t, y=None):
 def test_simulation_based_calibration(dtype):
     """Ranks of the truth among posterior draws are uniform (Talts et al. 2018, arXiv:1804.06788).
 
-    Chi-squared tests of 640 ranks in 16 bins for each of the 10 parameters that are not pinned,
+    Chi-squared tests of 320 ranks in 8 bins for each of the 10 parameters that are not pinned,
     together at the level 10⁻³ (Bonferroni). Draws are thinned to be next to independent.
     """
     scaling, prior = Scaling.from_space(MIXED), declared_prior(MIXED)
     t = jnp.linspace(0, 1, 15)
-    simulations, kept, thin, bins = 640, 63, 5, 16
+    simulations, kept, thin, bins = 320, 63, 5, 8
 
     def rank(key):
         key_theta, key_y, key_run = jax.random.split(key, 3)
@@ -111,7 +111,7 @@ def random_scaling(space, seed):
 def test_the_posterior_does_not_depend_on_the_coordinates(float64):
     """The static XPCS model: all means and sds within 4 Monte Carlo standard errors.
 
-    Of NumPyro's own sites, for 24 parameters under four Scalings: by luck one of the 192 numbers
+    Of NumPyro's own sites, for 24 parameters under three Scalings: by luck one of the 144 numbers
     would be further off in one run of a hundred, but the seeds are fixed.
     """
     config = default_config("static")
@@ -132,7 +132,7 @@ def test_the_posterior_does_not_depend_on_the_coordinates(float64):
     reference = sample(sites.model, space)
     prior = declared_prior(space)
     scalings = [Scaling.from_space(space, rule=rule) for rule in (matched, homodyne)]
-    scalings += [random_scaling(space, seed) for seed in (0, 1)]
+    scalings.append(random_scaling(space, 0))
     for scaling in scalings:
         found = sample(xpcs_model, scaling, prior=prior)
         assert found.shape == (4, 24)

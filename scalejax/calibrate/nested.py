@@ -29,6 +29,8 @@ LAYERS = 3
 EXPLAINS, NEARLY = 0.05, 0.4
 # The unevenness that is left by a layer that is worth it.
 WORTH = 0.85
+# The part of all draws that a candidate is weighed by, and once more when it has been chosen.
+SHARE, LEAST = 0.25, 200
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def nested(
     if problem.base.size > LARGEST:
         return None
     best, inner = None, problem
+    few = min(max(int(SHARE * draws), LEAST), draws)
     for depth in range(LAYERS):
         w = weighed.z if best is None else best.weighed.w
         known = weighed if best is None else best.weighed
@@ -81,10 +84,10 @@ def nested(
         chosen = _candidates(w, known, problem, off) if along is None or depth else [along]
         base = problem.base if best is None else best.coordinates
         frames = [Frame.about(z, curvature, i) for i in chosen]
-        keys = jax.random.split(jax.random.fold_in(key, depth), max(len(frames), 1))
+        keys = jax.random.split(jax.random.fold_in(key, depth), len(frames) + 1)
         found = [
-            _layer(problem, inner, base, frame, one, draws)
-            for frame, one in zip(frames, keys, strict=False)
+            _layer(problem, inner, base, frame, one, few)
+            for frame, one in zip(frames, keys[1:], strict=True)
         ]
         found = [layer for layer in found if layer is not None]
         if not found:
@@ -93,7 +96,12 @@ def nested(
         if not _better(layer.weighed, known) and not (whatever and best is None):
             return best
         before = ((), ()) if best is None else (best.along, best.bends)
-        best = replace(layer, along=before[0] + layer.along, bends=before[1] + layer.bends)
+        best = replace(
+            layer,
+            weighed=layer.weighed + draw(problem, layer.coordinates, keys[0], few),
+            along=before[0] + layer.along,
+            bends=before[1] + layer.bends,
+        )
         if best.sufficient:
             return best
         # Once more, in the coordinates found.

@@ -33,11 +33,16 @@ def summary(result: az.InferenceData, names: Iterable[str]) -> xarray.Dataset:
     return xarray.concat(parts.values(), dim="statistic").assign_coords(statistic=list(parts))
 
 
+def of_chains(result: az.InferenceData) -> bool:
+    """Whether the draws are those of chains, by what a sampler says of each."""
+    return "sample_stats" in result and "diverging" in result["sample_stats"]
+
+
 def concerns(result: az.InferenceData, table: xarray.Dataset) -> list[str]:
     """What speaks against trusting the posterior, in words; nothing if it has converged."""
     found = []
-    if "diverging" not in result["sample_stats"]:
-        return found  # draws that are no chains
+    if not of_chains(result):
+        return found
     diverging = result["sample_stats"]["diverging"]
     if count := int(diverging.sum()):
         found.append(

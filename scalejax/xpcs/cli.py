@@ -10,9 +10,10 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import jax
+import platformdirs
 import typer
 from rich.console import Console
 
@@ -121,6 +122,7 @@ def fit(
     with one line and status 2.
     """
     jax.config.update("jax_enable_x64", not float32)
+    _keep_compilations()
     with contextlib.suppress(RuntimeError):  # where JAX is running already, as it is under test
         # One CPU device a chain, so that chains run side by side.
         jax.config.update("jax_num_cpu_devices", chains)
@@ -212,6 +214,17 @@ def inspect(
         console.print(note, highlight=False, markup=False)
     if plot is not None:
         console.print(f"Wrote {plot}", highlight=False, markup=False)
+
+
+def _keep_compilations() -> None:
+    """Let what is compiled outlive the run, in the user's cache directory or where JAX is told to.
+
+    A second fit of the same model then compiles next to nothing.
+    """
+    known: Any = jax.config
+    if known.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", platformdirs.user_cache_dir("scalejax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def _rule(name: str) -> Rule:

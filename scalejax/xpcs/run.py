@@ -16,7 +16,7 @@ import typer
 
 from scalejax import ParameterSpace, Scaling, __version__, plotting
 from scalejax.calibrate import NotTrusted, Report
-from scalejax.diagnostics.chains import R_HAT_LIMIT, concerns, summary
+from scalejax.diagnostics.chains import R_HAT_LIMIT, concerns, of_chains, summary
 from scalejax.sampling import Sampling
 from scalejax.xpcs.fit import Draws, Prior, calibrated, exceeded, sample_posterior
 from scalejax.xpcs.importance import AGREED, agreement, by_importance, weighed_summary
@@ -83,7 +83,7 @@ def _fit(run: Run, results: Results) -> None:
     for trouble in troubles:
         results.say(f"Warning: {trouble}.")
     sound = f"Converged: R-hat ≤ {R_HAT_LIMIT} everywhere, no divergences."
-    if "diverging" not in result["sample_stats"]:
+    if not of_chains(result):
         sound = "Draws without chains, weighed: nothing to converge."
     results.say("Not converged." if troubles else sound)
 
