@@ -26,6 +26,7 @@ NAMES = (
     "trust",
     "nested",
     "sbc",
+    "fuzz",
 )
 GENERATED = Path(__file__).parent.parent / "docs" / "pages" / "generated"
 

@@ -51,12 +51,14 @@ def assert_accurate(z, factors, dtype):
     a = abs(oracle.argument(0.0, *factors))
     theta, log_slope = forward(z, *factors)
     slope = derivatives(z, factors, 0)[0]
-    for zi, got, got_slope, got_log in zip(z, theta, slope, log_slope, strict=True):
+    factors = [float(factor) for factor in factors]
+    columns = (np.asarray(column, float).tolist() for column in (z, theta, slope, log_slope))
+    for zi, got, got_slope, got_log in zip(*columns, strict=True):
         want, x_slope, want_slope, want_log = oracle.exact(zi, *factors)
         x = abs(oracle.argument(zi, *factors))
         if abs(want) > info.max:
             continue
-        where = f"{factors} at z = {zi}: θ = {got}, want {mpmath.nstr(want, 20)}"
+        where = (factors, zi, got, want)
         rounding = eps * (1 + a / x) if x else mpmath.mpf(0)
         nearest = oracle.distance_to_anchor(want, *factors)
         floor = info.tiny if 0 in (low, high) and abs(want) < 2 * info.tiny else 0
@@ -242,8 +244,10 @@ def test_inverse_matches_arbitrary_precision(name, dtype):
     theta = np.unique(forward(jnp.asarray(cases.Z, dtype), *factors)[0])
     first, last = oracle.innermost(*map(float, factors[2:]), dtype)
     theta = theta[(theta >= first) & (theta <= last)]
+    found = np.asarray(bounds.inverse(jnp.asarray(theta), *factors), float).tolist()
+    factors = [float(factor) for factor in factors]
     offset = oracle.inverse_offset(*factors)
-    for t, got in zip(theta, bounds.inverse(jnp.asarray(theta), *factors), strict=True):
+    for t, got in zip(theta.astype(float).tolist(), found, strict=True):
         want = oracle.inverse(t, *factors)
         allowed = 8 * float(np.finfo(dtype).eps) * (abs(want + offset) + abs(offset))
         assert abs(float(got) - want) <= allowed, (t, got, mpmath.nstr(want, 20))

@@ -64,6 +64,7 @@ def fitted(
     report = Report(
         CoordinatesKind.NONE,
         0,
+        search_gradients=round(problem.spent),
         newton_decrement=best.decrement,
         starts=found.starts,
         condition=condition_number(best.curvature),

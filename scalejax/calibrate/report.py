@@ -51,6 +51,8 @@ class Report:
     kind: CoordinatesKind
     gradients: int
     """Cost, in gradients of the log-density; an evaluation of it alone counts as one."""
+    search_gradients: int = 0
+    """Of these, what it took to find the mode."""
     k_hat: float = float("nan")
     """Of importance sampling from the fit: good up to 0.7, rough up to 1."""
     newton_decrement: float = float("nan")

@@ -1,0 +1,149 @@
+"""Calibration of a thousand densities drawn at random: what is called good must be right.
+
+Flat, improper, with cliffs, holes of nan, cusps, rings, plateaus, steps, heavy tails, two heaps,
+funnels and bananas, of one to four parameters, at any place and scale. Each calibration has to end
+in a report. Where it is called good, means and sds by importance sampling from it are held against
+those of long NUTS runs in plain coordinates, with a dense mass matrix, that begin far apart.
+Held against: no exception, and no difference above 6 standard errors where NUTS has converged.
+"""
+
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from numpyro.infer import NUTS
+
+from benchmarks import Limit, markdown
+from benchmarks.posterior import disagreement, statistics
+from scalejax import Scaling
+from scalejax.calibrate import NotTrusted, from_log_density, resample
+from scalejax.diagnostics.chains import R_HAT_LIMIT
+
+DEVICES = 1
+COUNT, AT_ONCE = 1000, 100
+CHAINS, WARMUP, SAMPLES = 4, 1000, 2000
+
+FUNCTIONS = {  # of x = (t - at)/scale, t, a matrix, at, and of another place y
+    "gaussian": lambda x, t, m, at, y: -((m @ (t - at)) ** 2).sum() / 2 - (t**2).sum() / 2,
+    "flat": lambda x, t, m, at, y: 0.0 * (x**2).sum(),
+    "rising": lambda x, t, m, at, y: x.sum(),
+    "ring": lambda x, t, m, at, y: -50 * (jnp.sqrt((x**2).sum()) - 1) ** 2,
+    "plateau": lambda x, t, m, at, y: -jnp.maximum((x**2).sum() - 4, 0),
+    "steps": lambda x, t, m, at, y: -jnp.floor((x**2).sum()),
+    "cusp": lambda x, t, m, at, y: -3 * jnp.abs(x).sum(),
+    "funnel": lambda x, t, m, at, y: (
+        -(x[0] ** 2) / 18 - (x[1:] ** 2).sum() * jnp.exp(-x[0]) / 2 - (x.size - 1) * x[0] / 2
+    ),
+    "banana": lambda x, t, m, at, y: -(x[0] ** 2) / 2 - ((x[-1] - x[0] ** 2) / 0.1) ** 2 / 2,
+    "mixture": lambda x, t, m, at, y: jnp.logaddexp(-(x**2).sum() / 2, -(y**2).sum() / 2),
+    "student": lambda x, t, m, at, y: -1.5 * jnp.log1p((x**2).sum()),
+    "quartic": lambda x, t, m, at, y: -(x**4).sum(),
+    "cliff": lambda x, t, m, at, y: jnp.where(x[0] > 0, -(x**2).sum(), -jnp.inf),
+}
+
+
+def log_density_of(function):
+    def log_density(matrix, at, scale, other, edge, t):
+        x = (t - at) / scale
+        value = function(x, t, matrix, at, (t - other) / scale)
+        return jnp.where(t[0] > edge, jnp.nan, value)
+
+    return log_density
+
+
+DENSITIES = {shape: log_density_of(function) for shape, function in FUNCTIONS.items()}
+
+
+def drawn(rng):
+    """A shape, its log-density with numbers of its own, how many parameters, whether it has a hole.
+
+    Densities of one shape and size are compiled once.
+    """
+    shape, size = str(rng.choice(list(FUNCTIONS))), int(rng.integers(1, 5))
+    matrix = rng.normal(size=(size, size)) * 10 ** rng.uniform(-1, 2)
+    at, scale = rng.normal(size=size), 10 ** rng.uniform(-1.5, 1)
+    other = at + rng.normal(size=size) * 3 * scale
+    hole = rng.random() < 0.2
+    # Nowhere, or where the first parameter is large.
+    edge = at[0] + 2 * scale if hole else np.inf
+    numbers = (jnp.asarray(x) for x in (matrix, at, scale, other, edge))
+    return shape, Partial(DENSITIES[shape], *numbers), size, hole
+
+
+def unbounded(size):
+    """The coordinates: θ itself."""
+    return Scaling(0.0, 1.0, -jnp.inf, jnp.inf, groups={"x": size})
+
+
+@eqx.filter_jit
+def chains(coordinates, density, key):
+    """Long ones, in plain coordinates, from starts three times as wide as the fitted posterior."""
+    plain = coordinates.root.pullback(density)
+    keys = jax.random.split(key)
+    start = 3 * jax.random.normal(keys[0], (CHAINS, coordinates.size))
+    start = coordinates.to_root_and_log_det(start)[0]
+    kernel = NUTS(potential_fn=lambda z: -plain(z), target_accept_prob=0.9, dense_mass=True)
+
+    def one(key, start):
+        state = kernel.init(key, WARMUP, start, (), {})
+        step = lambda state, _: ((state := kernel.sample(state, (), {})), state.z)  # noqa: E731
+        return jax.lax.scan(step, state, length=WARMUP + SAMPLES)[1][WARMUP:]
+
+    return jax.vmap(one)(jax.random.split(keys[1], CHAINS), start)
+
+
+def calibration(i):
+    """Of one density: what it was called, and how far it is off, in standard errors."""
+    import arviz as az
+
+    shape, density, size, hole = drawn(np.random.default_rng([7, i]))
+    row = {"shape": shape + (", nan in places" if hole else ""), "data": i, "size": size}
+    try:
+        found, report = from_log_density(density, unbounded(size), key=jax.random.key(i))
+    except Exception as error:
+        return {**row, "raised": repr(error)[:200]}
+    row |= {"kind": str(report.kind), "good": report.good, "k_hat": report.k_hat}
+    if not report.good:
+        return row
+    try:
+        weighed = resample(found, density, jax.random.key(1000 + i), 4000)
+    except NotTrusted:
+        return row
+    data = az.from_dict({"x": np.asarray(chains(found, density, jax.random.key(i)))})
+    if not float(az.rhat(data)["x"].max()) <= R_HAT_LIMIT:
+        return row
+    own = np.stack([weighed.mean, weighed.mean_error, weighed.sd, weighed.sd_error])
+    return {**row, "off": float(disagreement(own, statistics(data)))}
+
+
+def tasks(quick):
+    jax.config.update("jax_enable_x64", True)
+    for first in range(0, 1 if quick else COUNT, AT_ONCE):
+        yield f"from {first}", partial(some, range(first, first + (1 if quick else AT_ONCE)))
+
+
+def some(which):
+    return [calibration(i) for i in which]
+
+
+def limits(rows):
+    yield Limit(f"exceptions, of {len(rows)}", sum("raised" in r for r in rows), "<=", 0)
+    compared = [r["off"] for r in rows if "off" in r]
+    if compared:
+        yield Limit(f"called good and off by more than 6 standard errors, of {len(compared)}",
+                    sum(not off <= 6 for off in compared), "<=", 0)  # fmt: skip
+
+
+def table(rows):
+    header = ["shape", "densities", "called good", "compared with NUTS",
+              "largest difference, in standard errors"]  # fmt: skip
+    lines = []
+    for shape in sorted({row["shape"] for row in rows}):
+        found = [row for row in rows if row["shape"] == shape]
+        off = [row["off"] for row in found if "off" in row]
+        lines.append([shape, len(found), sum(row.get("good", False) for row in found), len(off),
+                      f"{max(off):.1f}" if off else ""])  # fmt: skip
+    return markdown(header, lines)
