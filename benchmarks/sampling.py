@@ -56,6 +56,21 @@ def contestant(row, space, measured):
     return partial(model, coordinates, *data, prior=prior), start, report.gradients
 
 
+def scanned(kernel, key, start, *, warmup, samples):
+    """A chain of a kernel as a traced function: z of each draw, and whether it diverged.
+
+    Compiled as a part of a function that has the data among its arguments, once for all of them.
+    """
+    state = kernel.init(key, warmup, start, (), {})
+
+    def one(state, _):
+        state = kernel.sample(state, (), {})
+        return state, (state.z, state.diverging)
+
+    drawn = jax.lax.scan(one, state, length=warmup + samples)[1]
+    return jax.tree.map(lambda x: x[warmup:], drawn)
+
+
 def run(kernel, names, *, warmup, samples, chains, start=None, key=0):
     """Draws by name, and what they cost."""
     mcmc = MCMC(kernel, num_warmup=warmup, num_samples=samples, num_chains=chains,

@@ -18,8 +18,8 @@ from jax.tree_util import Partial
 from numpyro.infer import NUTS
 from scipy import stats
 
-from benchmarks import Limit, markdown
-from benchmarks.targets import ERRORS
+from benchmarks import Limit, markdown, targets
+from benchmarks.sampling import scanned
 from scalejax import Scaling
 from scalejax.calibrate import from_log_density
 from scalejax.sampling import Sampling
@@ -32,24 +32,19 @@ LEVEL = 1e-3
 
 
 def schools(theta, y):
-    """mu ~ N(0, 5), tau ~ half-normal(5), effects ~ N(mu, tau), y ~ N(effects, ERRORS)."""
-    mu, tau, effects = theta[0], theta[1], theta[2:]
-    prior = -((mu / 5) ** 2) / 2 - (tau / 5) ** 2 / 2
-    spread = -(((effects - mu) / tau) ** 2).sum() / 2 - effects.size * jnp.log(tau)
-    return prior + spread - (((y - effects) / jnp.asarray(ERRORS)) ** 2).sum() / 2
+    """tau ~ half-normal(5)."""
+    return targets.schools(theta, y) - (theta[1] / 5) ** 2 / 2
 
 
 def simulated_schools(rng):
     mu, tau = 5 * rng.normal(), abs(5 * rng.normal())
     effects = mu + tau * rng.normal(size=8)
-    return np.array([mu, tau, *effects]), effects + np.array(ERRORS) * rng.normal(size=8)
+    return np.array([mu, tau, *effects]), effects + np.array(targets.ERRORS) * rng.normal(size=8)
 
 
 def banana(theta, y):
     """x₀ ~ N(0, 1), x₁ ~ N(x₀², 0.1), y ~ N(x, (1, 3))."""
-    a, b = theta[0], theta[1]
-    prior = -(a**2) / 2 - ((b - a**2) / 0.1) ** 2 / 2
-    return prior - (y[0] - a) ** 2 / 2 - ((y[1] - b) / 3) ** 2 / 2
+    return targets.banana(theta) - (y[0] - theta[0]) ** 2 / 2 - ((y[1] - theta[1]) / 3) ** 2 / 2
 
 
 def simulated_banana(rng):
@@ -73,14 +68,8 @@ def chain(coordinates, density, key, start, target, warmup, dense, adapt):
     of_z = coordinates.pullback(density)
     kernel = NUTS(potential_fn=lambda z: -of_z(z), target_accept_prob=target, dense_mass=dense,
                   adapt_mass_matrix=adapt)  # fmt: skip
-    state = kernel.init(key, warmup, start, (), {})
-
-    def one(state, _):
-        state = kernel.sample(state, (), {})
-        return state, (state.z, state.diverging)
-
-    _, (z, diverging) = jax.lax.scan(one, state, length=warmup + SAMPLES)
-    return coordinates.to_original(z[warmup:]), diverging[warmup:]
+    z, diverging = scanned(kernel, key, start, warmup=warmup, samples=SAMPLES)
+    return coordinates.to_original(z), diverging
 
 
 def simulation(name, i):

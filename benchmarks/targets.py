@@ -73,13 +73,17 @@ EFFECTS = (28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0)
 ERRORS = (15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0)
 
 
-def centered_schools(theta):
-    """mu ~ N(0, 5), tau ~ half-Cauchy(5), effects ~ N(mu, tau): unbounded where tau goes to 0."""
+def schools(theta, y):
+    """mu ~ N(0, 5), effects ~ N(mu, tau), y ~ N(effects, ERRORS); tau has no prior yet."""
     mu, tau, effects = theta[0], theta[1], theta[2:]
-    prior = -((mu / 5) ** 2) / 2 - jnp.log1p((tau / 5) ** 2)
     spread = -(((effects - mu) / tau) ** 2).sum() / 2 - effects.size * jnp.log(tau)
-    misfit = (jnp.asarray(EFFECTS) - effects) / jnp.asarray(ERRORS)
-    return prior + spread - (misfit**2).sum() / 2
+    misfit = (y - effects) / jnp.asarray(ERRORS)
+    return -((mu / 5) ** 2) / 2 + spread - (misfit**2).sum() / 2
+
+
+def centered_schools(theta):
+    """Their effects with tau ~ half-Cauchy(5): unbounded where tau goes to 0."""
+    return schools(theta, jnp.asarray(EFFECTS)) - jnp.log1p((theta[1] / 5) ** 2)
 
 
 GROUPS = 50

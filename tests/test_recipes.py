@@ -120,6 +120,7 @@ def test_balance(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = run_page(RECIPES / "balance.md")
     assert names["balance"].spread_theta > 100 * names["balance"].spread_z
+    assert names["report"].kind == "nested"
     assert names["report"].good
     plain, calibrated = names["balances"].values()
     assert calibrated.condition_z < 3

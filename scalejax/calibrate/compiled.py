@@ -24,12 +24,12 @@ class Compiled:
         self._made = lru_cache(KEPT)(_make)
         self._noted = lru_cache(KEPT)(lambda f, key: [])
 
-    def __call__(self, f: Callable[..., Any], tree: Any, **static: Hashable) -> Callable[..., Any]:
+    def __call__(self, tree: Any, f: Callable[..., Any], **static: Hashable) -> Callable[..., Any]:
         """The function (…) ↦ f(tree, …, **static), compiled."""
         arrays, key = _parted(tree)
         return partial(self._made(f, key, tuple(static.items())), arrays)
 
-    def once(self, f: Callable[[Any], Any], tree: Any) -> Any:
+    def once(self, tree: Any, f: Callable[[Any], Any]) -> Any:
         """f(tree), worked out once for all pytrees that differ in their arrays alone."""
         noted = self._noted(f, _parted(tree)[1])
         if not noted:

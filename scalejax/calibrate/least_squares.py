@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from scalejax.calibrate.target import AbstractTarget, derivative, with_derivative
+from scalejax.calibrate.target import AbstractTarget, with_derivative
 from scalejax.coordinates import AbstractCoordinates
 
 
@@ -79,15 +79,13 @@ class OfResiduals(AbstractTarget):
 
     def curvature(self, z: Float[Array, " P"], *, forwards: bool) -> Float[Array, "P P"]:
         """Gauss and Newton's, and that of the rest."""
-        slopes = derivative(lambda z: jnp.ravel(self.of_z(z)), forwards=forwards)(z)
+        residual, slopes = with_derivative(lambda z: jnp.ravel(self.of_z(z)), z, forwards=forwards)
         highest = jax.lax.Precision.HIGHEST
         gauss_newton = jnp.matmul(slopes.T, slopes, precision=highest)
         if (noise := self.noise) is not None:
             # The noise divides every residual, and how that bends them is known. With r = e/σ and e
             # taken for linear, the Hessian of Σ r²/2 is more than JᵀJ by
             # Σr²·(q′q′ᵀ − q″) − (g q′ᵀ + q′ gᵀ), where q = log σ and g = Jᵀr + Σr²·q′.
-            residual = jnp.ravel(self.of_z(z))
-
             def log_noise(z):
                 return jnp.log(self.base.to_original(z)[noise])
 

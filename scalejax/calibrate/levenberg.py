@@ -44,8 +44,14 @@ class Fit:
 class LeastSquares:
     """The descents of a problem of least squares."""
 
-    def __init__(self, problem: Problem, target: OfResiduals):
-        self.problem, self.target, self.count = problem, target, target.count
+    def __init__(self, problem: Problem):
+        assert isinstance(problem.target, OfResiduals)
+        self.problem, self.target = problem, problem.target
+
+    @property
+    def count(self) -> int:
+        """Residuals in all."""
+        return self.target.count
 
     def part(self, key: Array, count: int) -> Array | None:
         """Places of `count` residuals, spread over all of them; None where all are wanted."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property, partial
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +21,8 @@ FEW, MANY = 16, 200
 class Problem:
     """A target, its functions compiled, and what they have cost.
 
+    `compiled(f, **static)` is the function (…) ↦ f(target, …, **static).
+
     `spent` counts gradients over all data; an evaluation counts as one, a Jacobian as 1 + P, and
     what is done on a part of the data by that part.
     """
@@ -32,10 +32,8 @@ class Problem:
         self.dtype = jnp.result_type(float)  # what optimisers compute in, whatever the base has
         self.spent = 0.0
         self.kept = store(target) if kept is None else kept
-
-    def compiled(self, f: Callable[..., Any], **static: Hashable) -> Callable[..., Any]:
-        """The function (…) ↦ f(target, …, **static)."""
-        return self.kept(f, self.target, **static)
+        # To tell a target from others takes as long as a gradient of a small one.
+        self.compiled = cache(partial(self.kept, target))
 
     def first(self, start: Float[ArrayLike, " P"] | None) -> Array:
         """Where the first search begins: z of a θ, or 0."""
@@ -45,7 +43,7 @@ class Problem:
     @cached_property
     def forwards(self) -> bool:
         """Whether the curvature runs forwards."""
-        return self.kept.once(runs_forwards, self.target)
+        return self.kept.once(self.target, runs_forwards)
 
     def potentials(self, z: Float[Array, "n P"]) -> np.ndarray:
         """−log density at each of z.

@@ -103,11 +103,11 @@ def from_residuals(
     if starts is None:
         starts = 2 ** int(np.clip(4 + target.nonlinear, *FEWEST_AND_MOST))
     problem = Problem(target)
-    return guarded(problem, lambda: _fit(problem, target, key, start, starts, draws, bend))
+    return guarded(problem, lambda: _fit(problem, key, start, starts, draws, bend))
 
 
-def _fit(problem, target, key, start, starts, draws, bend):
-    squares = LeastSquares(problem, target)
+def _fit(problem, key, start, starts, draws, bend):
+    squares = LeastSquares(problem)
     size = problem.base.size
     search_key, check_key = jax.random.split(key)
     first = problem.first(start)

@@ -5,6 +5,7 @@ Its methods are traced. `problem` compiles them, and counts.
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -55,7 +56,7 @@ class OfDensity(AbstractTarget):
 
     def curvature(self, z: Float[Array, " P"], *, forwards: bool) -> Float[Array, "P P"]:
         """The Hessian."""
-        return derivative(self.probe, forwards=forwards)(z)
+        return with_derivative(self.probe, z, forwards=forwards)[1]
 
 
 class WithPrior(AbstractTarget):
@@ -79,15 +80,10 @@ class WithPrior(AbstractTarget):
         return self.target.curvature(z, forwards=forwards) + more
 
 
-def derivative(f: Callable[[Array], Array], *, forwards: bool) -> Callable[[Array], Array]:
-    """The Jacobian, forwards, or backwards for a function that JAX knows backwards alone."""
-    return jax.jacfwd(f) if forwards else jax.jacrev(f)
-
-
 def with_derivative(
     f: Callable[[Array], Array], at: Array, *, forwards: bool
 ) -> tuple[Array, Array]:
-    """f and its Jacobian, in one pass."""
+    """f and its Jacobian in one pass, forwards, or backwards where JAX knows f backwards alone."""
 
     def twice(x):
         value = f(x)
@@ -100,15 +96,11 @@ def with_derivative(
 
 def runs_forwards(target: AbstractTarget) -> bool:
     """Whether JAX can differentiate what a target probes forwards: not one with a custom_vjp."""
-    arrays, rest = eqx.partition(target, eqx.is_array)
-
-    def slopes(arrays, z):
-        return jax.jacfwd(eqx.combine(arrays, rest).probe)(z)
-
-    z = jax.ShapeDtypeStruct((target.base.size,), jnp.result_type(float))
+    slopes: Any = eqx.filter_jit(lambda target, z: jax.jacfwd(target.probe)(z))
+    z = jnp.zeros(target.base.size, jnp.result_type(float))
     try:
         # Lowered and not only traced, since the refusal may come as late as that.
-        jax.jit(slopes).lower(arrays, z)
+        slopes.lower(target, z)
     except TypeError as error:
         if "custom_vjp" not in str(error):
             raise

@@ -219,7 +219,8 @@ def inspect(
 def _keep_compilations() -> None:
     """Let what is compiled outlive the run, in the user's cache directory or where JAX is told to.
 
-    A second fit of the same model then compiles next to nothing.
+    The calibration of other data of the same shape finds its functions there; sampling those of the
+    same data.
     """
     known: Any = jax.config
     if known.jax_compilation_cache_dir is None:
