@@ -10,6 +10,7 @@ from scalejax.nested import NestedLaplace as NestedLaplace
 from scalejax.scaling import Scaling as Scaling
 from scalejax.space import Parameter as Parameter
 from scalejax.space import ParameterSpace as ParameterSpace
+from scalejax.whitened import Reflected as Reflected
 from scalejax.whitened import Whitened as Whitened
 from scalejax.whitened import WhitenedLowRank as WhitenedLowRank
 

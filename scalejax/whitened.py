@@ -144,6 +144,64 @@ class WhitenedLowRank(AbstractLayer):
         return w + jnp.matmul(by * along, self.directions.T, precision=highest)
 
 
+class Reflected(AbstractLayer):
+    """w ↦ w − 2·normal·(normal·w) ↦ θ: a reflection, which is its own inverse.
+
+    It turns one direction into another and changes no length, so that a standard normal stays one:
+    `exchanging` puts a combination of parameters where one of them is.
+
+    **Raises:** `ValueError` for a normal of another shape, or whose length is not 1.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from scalejax import Reflected, Scaling
+        >>> scaling = Scaling(0.0, 1.0, -5.0, 5.0, groups={"a": None, "b": None})
+        >>> turned = Reflected.exchanging(scaling, 0, [0.6, -0.8])  # in place of a
+        >>> print(turned.to_base_and_log_det(jnp.array([1.0, 0.0]))[0])
+        [ 0.6 -0.8]
+    """
+
+    base: AbstractCoordinates
+    normal: Float[Array, " P"]
+
+    def __init__(self, base: AbstractCoordinates, normal: Spread):
+        self.base = base
+        self.normal = _array("normal", normal, (base.size,), base)
+        if not isinstance(self.normal, Tracer):
+            length = float(np.linalg.norm(np.asarray(self.normal, np.float64)))
+            if abs(length - 1) > 1e-3:
+                raise ValueError(f"normal: expected a vector of length 1; its length is {length}")
+
+    @classmethod
+    def exchanging(cls, base: AbstractCoordinates, along: int, direction: Spread) -> Reflected:
+        """The reflection that exchanges the unit vector of one place and a direction.
+
+        **Raises:** `ValueError` for a direction that is the unit vector itself, or has no length.
+        """
+        given = np.asarray(direction, np.float64)
+        unit = given / np.linalg.norm(given)
+        normal = np.eye(base.size)[along] - unit
+        if not np.linalg.norm(normal) > 1e-6:
+            raise ValueError(f"direction: expected another than that of place {along}; got {given}")
+        return cls(base, normal / np.linalg.norm(normal))
+
+    def to_base_and_log_det(
+        self, z: Float[ArrayLike, "*batch P"]
+    ) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch"]]:
+        """The reflected vector, and 0."""
+        w = self.checked_axis(z, "to_base_and_log_det")
+        return self._reflected(w), jnp.zeros(w.shape[:-1], w.dtype)
+
+    def from_base(self, z: Float[ArrayLike, "*batch P"]) -> Float[Array, "*batch P"]:
+        """The same."""
+        return self._reflected(self.checked_axis(z, "from_base"))
+
+    def _reflected(self, w: Array) -> Array:
+        # As sums of products, which accelerators do not round as they do a matrix product.
+        along = (w * self.normal).sum(-1, keepdims=True) / (self.normal**2).sum()
+        return w - 2 * along * self.normal
+
+
 def _array(name: str, value: Any, shape: tuple[int, ...], base: AbstractCoordinates) -> Array:
     array = jnp.asarray(value, base.low.dtype)
     if array.ndim == 0:

@@ -17,7 +17,7 @@ from scalejax.calibrate.profile import Frame, Knot
 from scalejax.coordinates import AbstractCoordinates
 from scalejax.nested import NestedLaplace
 
-REACH, PLACES = 4.5, 37
+REACH, FINE, PLACES = 4.5, 181, (int(__import__('os').environ.get('PLACES','19')), 37)
 
 
 def straightened(
@@ -25,7 +25,7 @@ def straightened(
 ) -> NestedLaplace | None:
     """Coordinates in which the posterior of a profile is a standard normal; None if T cannot be."""
     s = np.array([knot.s for knot in knots])
-    at, normal = quantiles(s, np.array([knot.height for knot in knots]))
+    height = np.array([knot.height for knot in knots])
     along, rest = int(frame.order[0]), frame.order[1:]
     scale, column, factor = frame.factor[0, 0], frame.factor[1:, 0], frame.factor[1:, 1:]
     n = len(rest)
@@ -39,22 +39,23 @@ def straightened(
     mean = CubicHermiteSpline(s, [knot.mean for knot in knots], [knot.slope for knot in knots])
     width = CubicSpline(s, -np.log(widths), bc_type="natural")
     mixed = CubicSpline(s, mixing, bc_type="natural")
-    for places in (PLACES, 2 * PLACES - 1, 4 * PLACES - 3):
-        u = np.linspace(-REACH, REACH, places)
-        point = _straight_on(u, normal, at)
-        if not (np.diff(point) > 0).all():
-            return None
-        inside = np.clip(point, s[0], s[-1])[:, None]
-        beyond = point[:, None] - inside
-        straight = mean(inside[:, 0]) + beyond * mean(inside[:, 0], 1)
+    fine = np.linspace(-REACH, REACH, FINE)
+    point = _straight_on(fine, s, height)
+    inside = np.clip(point, s[0], s[-1])
+    straight = mean(inside) + (point - inside)[:, None] * mean(inside, 1)
+    for places in PLACES:
+        smooth = _smoothing(fine, places)
+        along_curve = smooth @ point
+        if not (np.diff(along_curve) > 0).all():
+            continue
         try:
             return made(
                 NestedLaplace, base,
                 along=along,
-                point=frame.loc[along] + scale * point,
-                mean=frame.loc[rest] + point[:, None] * column + straight @ factor.T,
-                log_width=width(inside[:, 0]),
-                mixing=np.triu(mixed(inside[:, 0])),
+                point=frame.loc[along] + scale * along_curve,
+                mean=frame.loc[rest] + along_curve[:, None] * column + smooth @ straight @ factor.T,
+                log_width=smooth @ width(inside),
+                mixing=np.triu(np.tensordot(smooth, mixed(inside), 1), 1) + np.eye(n),
                 factor=factor,
                 reach=REACH,
             )  # fmt: skip
@@ -63,19 +64,33 @@ def straightened(
     return None
 
 
-def _straight_on(u: np.ndarray, normal: np.ndarray, at: np.ndarray) -> np.ndarray:
+def _smoothing(fine: np.ndarray, places: int) -> np.ndarray:
+    """What takes values at fine places to those of the nearest natural spline at fewer.
+
+    A profile has kinks, and knots that are not exact: a spline through all of them would carve
+    that into the coordinates, with a curvature that no sampler follows.
+    """
+    at = np.linspace(fine[0], fine[-1], places)
+    basis = CubicSpline(at, np.eye(places), bc_type="natural")(fine)
+    # The middle counts for most.
+    weight = np.exp(-(fine**2) / 16)
+    return np.linalg.lstsq(weight[:, None] * basis, np.diag(weight), rcond=None)[0]
+
+
+def _straight_on(u: np.ndarray, s: np.ndarray, height: np.ndarray) -> np.ndarray:
     """The places of normal quantiles u; beyond what is known, as between the last of that."""
-    found = np.interp(u, normal, at)
+    at, normal, slope = quantiles(s, height)
+    found = CubicHermiteSpline(normal, at, slope)(u)
     for end, inner in ((0, np.searchsorted(normal, normal[0] + 0.5)),
                        (-1, np.searchsorted(normal, normal[-1] - 0.5) - 1)):  # fmt: skip
-        slope = (at[inner] - at[end]) / (normal[inner] - normal[end])
+        rise = (at[inner] - at[end]) / (normal[inner] - normal[end])
         beyond = u < normal[0] if end == 0 else u > normal[-1]
-        found = np.where(beyond, at[end] + slope * (u - normal[end]), found)
+        found = np.where(beyond, at[end] + rise * (u - normal[end]), found)
     return found
 
 
-def quantiles(s: np.ndarray, height: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places along s, and the standard normal quantiles of the density exp(−height) there.
+def quantiles(s: np.ndarray, height: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places along s, the standard normal quantiles of the density exp(−height) there, and ds/du.
 
     Between knots the height is a cubic spline, beyond them a straight line.
     """
@@ -85,7 +100,9 @@ def quantiles(s: np.ndarray, height: np.ndarray) -> tuple[np.ndarray, np.ndarray
     ] + [s[-1:]])  # fmt: skip
     log = -spline(fine)
     density = np.exp(log - log.max())
-    pieces = (density[1:] + density[:-1]) / 2 * np.diff(fine)
+    # By Simpson's rule, with a place between any two.
+    middle = np.exp(-spline((fine[1:] + fine[:-1]) / 2) - log.max())
+    pieces = (density[1:] + 4 * middle + density[:-1]) / 6 * np.diff(fine)
     # What is beyond the ends, if the density goes on to fall as it does there.
     tails = [density[i] / max(abs(float(spline(s[i], 1))), 0.1 / (s[-1] - s[0])) for i in (0, -1)]
     total = pieces.sum() + sum(tails)
@@ -93,4 +110,5 @@ def quantiles(s: np.ndarray, height: np.ndarray) -> tuple[np.ndarray, np.ndarray
     above = (tails[1] + np.concatenate([np.cumsum(pieces[::-1])[::-1], [0.0]])) / total
     normal = np.where(below < above, ndtri(below), -ndtri(above))
     keep = np.concatenate([[True], np.diff(np.maximum.accumulate(normal)) > 1e-9])
-    return fine[keep], normal[keep]
+    slope = np.exp(-(normal**2) / 2) / np.sqrt(2 * np.pi) / (density / total)
+    return fine[keep], normal[keep], slope[keep]

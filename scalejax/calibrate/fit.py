@@ -18,7 +18,7 @@ from jaxtyping import Array
 from scalejax.calibrate.layers import depth, down
 from scalejax.calibrate.linear import condition_number, factor_of_curvature, whitened
 from scalejax.calibrate.modes import MODE_GAP, End, rivals
-from scalejax.calibrate.nested import LARGEST, Straightened, nested, sufficient
+from scalejax.calibrate.nested import LARGEST, Straightened, nested, part, sufficient
 from scalejax.calibrate.problem import Problem
 from scalejax.calibrate.regularised import regularised
 from scalejax.calibrate.report import (
@@ -29,7 +29,7 @@ from scalejax.calibrate.report import (
     left_out,
     no_mode,
 )
-from scalejax.calibrate.weights import LEAST_EFFICIENT, Weighed, draw, weigh
+from scalejax.calibrate.weights import EFFICIENT, LEAST_EFFICIENT, Weighed, draw, weigh
 from scalejax.coordinates import AbstractCoordinates, AbstractLayer
 from scalejax.nested import NestedLaplace
 
@@ -83,7 +83,10 @@ def fitted(
     linear = weighed = curved = None
     if arrived:
         linear = whitened(problem.base, best.z, best.factor, CoordinatesKind.DENSE)
-        weighed = draw(problem, linear, keys[0], draws)
+        # A bad fit shows in few draws; a good one takes all of them.
+        weighed = draw(problem, linear, keys[0], part(draws))
+        if not weighed.efficiency < EFFICIENT / 2:
+            weighed += draw(problem, linear, keys[5], draws - part(draws))
         if along is not None or not sufficient(weighed):
             curved = nested(problem, best.z, best.curvature, weighed, keys[1], draws, along)
     else:
@@ -182,7 +185,6 @@ def _left_out(
     w = jnp.concatenate([jnp.zeros_like(w[:1]), w])
     z, log_det = down(coordinates, layers, w)
     log = np.asarray(log_det - problem.potentials(z), np.float64)
-    problem.spent += len(log)
     distance = (np.asarray(w, np.float64)[1:] ** 2).sum(1)
     beyond = log[1:] + distance / 2 - weighed.log_mean_weight
     gap = log[0] - log[1:]

@@ -73,6 +73,11 @@ class OfResiduals(AbstractTarget):
         """Of z."""
         return self.rest(z) - (self.of_z(z) ** 2).sum() / 2
 
+    @property
+    def tangents(self) -> float:
+        """One a parameter: the prior's own curvature is next to nothing."""
+        return float(self.base.size)
+
     def probe(self, z: Float[Array, " P"]) -> Array:
         """All residuals times the noise."""
         return self.errors_of_z(z, None)

@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from scalejax.calibrate.least_squares import OfResiduals
 from scalejax.calibrate.linear import factor_of_curvature
-from scalejax.calibrate.problem import Problem
+from scalejax.calibrate.problem import EVALUATION, TANGENT, Problem
 
 # How far a step may go in one coordinate, where their unit is about the width of a prior.
 LONGEST = 1.5
@@ -64,7 +64,7 @@ class LeastSquares:
 
     def heights(self, z: Array, part: Array | None) -> np.ndarray:
         """−log density by the part of the data at each of z, once what can be solved for is."""
-        self._count(len(z) * (2 + len(self.target.linear)), part)
+        self._count(len(z) * (2 * EVALUATION + len(self.target.linear) * TANGENT), part)
         found = self.problem.compiled(_heights, forwards=self.problem.forwards)(z, part)
         found = np.asarray(found, np.float64)
         return np.where(np.isfinite(found), found, np.inf)
@@ -75,14 +75,15 @@ class LeastSquares:
         ends, heights, curvatures, taken = (
             np.asarray(x, np.float64) for x in descend(z, part, steps)
         )
-        self._count(float(taken.sum()) * (3 + self.problem.base.size), part)
+        directions = self.problem.base.size + len(self.target.linear)
+        self._count(float(taken.sum()) * (4 * EVALUATION + directions * TANGENT), part)
         used = self.count if part is None else len(part)
         fits = [Fit(*row, used) for row in zip(ends, heights, curvatures, strict=True)]
         return sorted(fits, key=lambda fit: fit.height if np.isfinite(fit.height) else np.inf)
 
-    def _count(self, evaluations: float, part: Array | None) -> None:
+    def _count(self, spent: float, part: Array | None) -> None:
         share = 1.0 if part is None else len(part) / self.count
-        self.problem.spent += evaluations * share
+        self.problem.spent += spent * share
 
 
 # --- traced ---

@@ -49,30 +49,37 @@ def newton(problem: Problem, z: np.ndarray, most: int = 60) -> End | None:
 
     def lowest(tried, than):
         values = np.asarray(problem.potentials(jnp.asarray(tried, problem.dtype)))
-        problem.spent += len(tried)
         better = np.isfinite(values) & (values < than)
         return tried[np.argmin(np.where(better, values, np.inf))] if better.any() else None
 
+    def at(z):
+        value, gradient = problem.value_and_gradient(jnp.asarray(z, problem.dtype))
+        return float(value), np.asarray(gradient, np.float64)
+
     end = None
+    value, gradient = at(z)
     for _ in range(most):
-        at = jnp.asarray(z, problem.dtype)
-        value, gradient = problem.value_and_gradient(at)
-        matrix = np.asarray(problem.curvature(at), np.float64)
-        gradient = np.asarray(gradient, np.float64)
-        problem.spent += problem.base.size + 1
+        matrix = np.asarray(problem.curvature(jnp.asarray(z, problem.dtype)), np.float64)
         if not (np.isfinite(value) and np.isfinite(gradient).all() and np.isfinite(matrix).all()):
             return end
-        end = End(z, float(value), gradient, matrix, factor_of_curvature(matrix))
+        end = End(z, value, gradient, matrix, factor_of_curvature(matrix))
         values, vectors = spectrum(matrix)
         along = vectors.T @ gradient
         direction = -vectors @ (along / values)
-        lower = None
-        if gradient @ -direction > 1e-6:
+        expected = gradient @ -direction
+        if expected > 1e-6:
+            # A step that gains what it should needs no others beside it.
+            value, gradient = at(z + direction)
+            if np.isfinite(gradient).all() and end.potential - value > expected / 4:
+                z = z + direction
+                continue
             # Shorter, and bent towards the gradient: in a curved valley a straight step leaves it.
             bent = -(along / (values + _SHIFTS[:, None])) @ vectors.T
             lower = lowest(
                 z + np.concatenate([_FRACTIONS[:, None] * direction, bent]), end.potential
             )
+        else:
+            lower = None
         if lower is None:
             values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
             if values[0] < 0:
@@ -81,6 +88,7 @@ def newton(problem: Problem, z: np.ndarray, most: int = 60) -> End | None:
         if lower is None:
             return end
         z = lower
+        value, gradient = at(z)
     return end
 
 

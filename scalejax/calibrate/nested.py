@@ -15,12 +15,14 @@ import numpy as np
 from jaxtyping import Array
 
 from scalejax.calibrate.curve import straightened
+from scalejax.calibrate.direction import directions
 from scalejax.calibrate.problem import Problem
 from scalejax.calibrate.profile import Frame, Knot, profile
 from scalejax.calibrate.report import K_HAT_GOOD, K_HAT_LIMIT
 from scalejax.calibrate.weights import EFFICIENT, K_HAT_SMALL, VERY_EFFICIENT, Weighed, draw
 from scalejax.calibrate.within import Within
 from scalejax.coordinates import AbstractLayer
+from scalejax.whitened import Reflected
 
 LARGEST = 200
 """Parameters, up to which there is a table of all their widths along a curve."""
@@ -29,8 +31,8 @@ LAYERS = 3
 EXPLAINS, NEARLY = 0.05, 0.4
 # The unevenness that is left by a layer that is worth it.
 WORTH = 0.85
-# The part of all draws that a candidate is weighed by, and once more when it has been chosen.
-SHARE, LEAST = 0.25, 200
+# The part of all draws by which it is seen that a fit is bad, or which candidate is best.
+SHARE, LEAST = 0.2, 200
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Straightened:
     def sufficient(self) -> bool:
         """Whether there is nothing left to be straightened."""
         return sufficient(self.weighed)
+
+
+def part(draws: int) -> int:
+    """Of so many draws, those that tell a bad fit."""
+    return min(max(int(SHARE * draws), LEAST), draws)
 
 
 def sufficient(weighed: Weighed) -> bool:
@@ -76,29 +83,40 @@ def nested(
     if problem.base.size > LARGEST:
         return None
     best, inner = None, problem
-    few = min(max(int(SHARE * draws), LEAST), draws)
+    few = part(draws)
     for depth in range(LAYERS):
         w = weighed.z if best is None else best.weighed.w
         known = weighed if best is None else best.weighed
         off = whatever and best is None
-        chosen = _candidates(w, known, problem, off) if along is None or depth else [along]
+        free = ~np.asarray(problem.base.pinned)
+        if along is not None and not depth:
+            chosen = [np.eye(len(free))[along]]
+        else:
+            chosen = directions(w, known, free, off=off)
         base = problem.base if best is None else best.coordinates
-        frames = [Frame.about(z, curvature, i) for i in chosen]
-        keys = jax.random.split(jax.random.fold_in(key, depth), len(frames) + 1)
-        found = [
-            _layer(problem, inner, base, frame, one, few)
-            for frame, one in zip(frames, keys[1:], strict=True)
-        ]
-        found = [layer for layer in found if layer is not None]
-        if not found:
+        keys = jax.random.split(jax.random.fold_in(key, depth), len(chosen) + 1)
+        layer = None
+        for e, one in zip(chosen, keys[1:], strict=True):
+            i = int(np.argmax(np.abs(e)))
+            if abs(e[i]) == 1.0:
+                found = _layer(problem, inner, base, Frame.about(z, curvature, i), one, few)
+            elif best is None: continue
+            else:
+                turned = Reflected.exchanging(base, i, e)
+                q = np.eye(len(e)) - 2*np.outer(turned.normal, turned.normal)
+                found = _layer(problem, Within(problem, turned), turned, Frame.about(z, q@curvature@q, i), one, few, back=np.asarray(turned.normal))
+            if found and (layer is None or found.weighed.unevenness < layer.weighed.unevenness):
+                layer = found
+            if layer is not None and sufficient(layer.weighed):
+                break
+        if layer is None:
             return best
-        layer = min(found, key=lambda layer: layer.weighed.unevenness)
         if not _better(layer.weighed, known) and not (whatever and best is None):
             return best
         before = ((), ()) if best is None else (best.along, best.bends)
         best = replace(
             layer,
-            weighed=layer.weighed + draw(problem, layer.coordinates, keys[0], few),
+            weighed=layer.weighed + draw(problem, layer.coordinates, keys[0], draws - few),
             along=before[0] + layer.along,
             bends=before[1] + layer.bends,
         )
@@ -108,7 +126,6 @@ def nested(
         inner = Within(problem, best.coordinates)
         z = np.zeros(problem.base.size)
         curvature = np.asarray(inner.curvature(jnp.asarray(z, problem.dtype)), np.float64)
-        problem.spent += problem.base.size + 1
         if not np.isfinite(curvature).all():
             return best
     return best
@@ -123,40 +140,9 @@ def _better(new: Weighed, old: Weighed) -> bool:
     return new.unevenness < WORTH * old.unevenness
 
 
-def _candidates(w: np.ndarray, weighed: Weighed, problem: Problem, off: bool) -> list[int]:
-    """The one or two parameters whose values explain most of the weights, best first.
-
-    By the R² of a polynomial of fourth degree in each, of the logarithms; a parameter that the
-    prior determines, or that is independent of the others and normal, explains nothing. Of a fit
-    that is `off` the mode the slopes, which all parameters have there, are taken away first.
-    """
-    finite = np.isfinite(weighed.log_weights)
-    log = weighed.log_weights[finite]
-    if len(log) < 50:
-        return []
-    # The lowest say where the fit is too wide, by any amount; how much is of no interest.
-    log = np.maximum(log, np.quantile(log, 0.01))
-    if off:
-        slopes = np.c_[np.ones(len(log)), w[finite]]
-        log = log - slopes @ np.linalg.lstsq(slopes, log, rcond=None)[0]
-    total = ((log - log.mean()) ** 2).sum()
-    explained = np.zeros(w.shape[1])
-    for i in np.flatnonzero(~np.asarray(problem.base.pinned)):
-        x = w[finite, i]
-        columns = np.vander((x - x.mean()) / max(x.std(), 1e-300), 5)
-        rest = log - columns @ np.linalg.lstsq(columns, log, rcond=None)[0]
-        explained[i] = 1 - (rest**2).sum() / total if total > 0 else 0.0
-    order = np.argsort(-explained)[:2]
-    least = max(EXPLAINS, NEARLY * explained[order[0]])
-    return [int(i) for i in order if explained[i] > (EXPLAINS if i == order[0] else least)]
-
-
-def _layer(problem, inner, base, frame, key, draws) -> Straightened | None:
+def _layer(problem, inner, base, frame, key, draws, back=None) -> Straightened | None:
     """One layer of coordinates, from the profile of `inner`, the problem in those of `base`."""
-    spent = inner.spent
     knots, trouble = profile(inner, frame)
-    if inner is not problem:
-        problem.spent += inner.spent - spent
     if trouble is not None or len(knots) < 4:
         return None
     try:
@@ -165,6 +151,8 @@ def _layer(problem, inner, base, frame, key, draws) -> Straightened | None:
         return None
     if coordinates is None:
         return None
+    if back is not None:
+        coordinates = Reflected(coordinates, back)
     weighed = draw(problem, coordinates, key, draws)
     name = problem.base.flat_names[int(frame.order[0])]
     return Straightened(coordinates, weighed, (name,), (_in_words(name, frame, knots),))

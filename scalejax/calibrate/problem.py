@@ -14,6 +14,11 @@ from scalejax.calibrate.report import CoordinatesKind, Report
 from scalejax.calibrate.target import AbstractTarget, runs_forwards
 from scalejax.coordinates import AbstractCoordinates
 
+# What an evaluation costs beside a gradient, and a derivative forwards along one direction. A
+# gradient costs three to four evaluations (Griewank and Walther 2008, chapter 4); side by side, as
+# they are here, 0.02 to 0.18 gradients were measured for an evaluation and 0.18 to 0.45 for each
+# direction of a Jacobian.
+EVALUATION, TANGENT = 1 / 3, 1 / 2
 # How many potentials are worked out side by side.
 FEW, MANY = 16, 200
 
@@ -23,8 +28,8 @@ class Problem:
 
     `compiled(f, **static)` is the function (…) ↦ f(target, …, **static).
 
-    `spent` counts gradients over all data; an evaluation counts as one, a Jacobian as 1 + P, and
-    what is done on a part of the data by that part.
+    `spent` counts gradients over all data, and what else its methods work out by what that costs
+    beside one; what is done on a part of the data counts by that part.
     """
 
     def __init__(self, target: AbstractTarget, kept: Compiled | None = None):
@@ -53,6 +58,7 @@ class Problem:
         count = len(z)
         if not count:
             return np.zeros(0)
+        self.spent += EVALUATION * count
         size = FEW if count <= FEW else MANY
         rows = np.minimum(np.arange(-(-count // size) * size), count - 1).reshape(-1, size)
         found = [np.asarray(self.compiled(_potentials)(z[part])) for part in rows]
@@ -60,10 +66,12 @@ class Problem:
 
     def value_and_gradient(self, z: Float[Array, " P"]) -> tuple[Array, Array]:
         """Of −log density."""
+        self.spent += 1
         return self.compiled(_value_and_gradient)(z)
 
     def curvature(self, z: Float[Array, " P"]) -> Array:
         """Of −log density."""
+        self.spent += self.target.tangents * TANGENT
         return self.compiled(_curvature, forwards=self.forwards)(z)
 
 

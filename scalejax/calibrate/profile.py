@@ -20,7 +20,10 @@ ENOUGH = 14.0
 # what was foreseen is, the mean in conditional widths, the logarithms of the widths and the height;
 # and by how much the widths change, of their logarithms.
 MOST, MISS, WIDTH_MISS, HEIGHT_MISS, CHANGE = 40, 2.0, 0.35, 1.0, 2.5
+SMALL_STEP, SMALL_CHANGE = 1.0, 0.7
 LONGEST, SHORTEST = 16.0, 0.02
+# The length of the gradient, in conditional widths, from which one more step of Newton's does.
+EXACT = 0.1
 # Curvatures below this part of the largest are taken for it: those of a funnel differ by e^25.
 FLATTEST = 1e-13
 
@@ -105,7 +108,7 @@ def _side(problem, frame, first, sign) -> tuple[list[Knot], str | None]:
         )  # fmt: skip
         # Where next to nothing is left of the posterior, the height need not be so exact.
         allowed = 4.0 if found and found.height > lowest + ENOUGH else 1.0
-        if found is None or not trouble <= allowed:
+        if found is None or not (trouble <= allowed or _next_to(last, found)):
             step /= 2
             if step < SHORTEST:
                 return knots[1:], "it could not be followed"
@@ -117,6 +120,16 @@ def _side(problem, frame, first, sign) -> tuple[list[Knot], str | None]:
         if trouble < 1 / 3:
             step = min(1.6 * step, LONGEST)
     return knots[1:], "it does not end"
+
+
+def _next_to(one: Knot, other: Knot) -> bool:
+    """Whether so little changes from one knot to another that none is missing between them.
+
+    Then what was not foreseen is a kink of the density, or a step of its curvature: knots close to
+    it would only carve it into the coordinates.
+    """
+    little = abs(other.height - one.height) <= SMALL_STEP and _change(one, other) <= SMALL_CHANGE
+    return little and other.miss <= MISS
 
 
 def _foreseen(knots: list[Knot], s: float) -> np.ndarray:
@@ -168,7 +181,6 @@ def _knot(problem, frame, s, mean, *, patient=False) -> Knot | None:
         value, gradient = problem.value_and_gradient(z)
         curvature = np.asarray(problem.curvature(z), np.float64)
         gradient = np.asarray(gradient, np.float64)
-        problem.spent += problem.base.size + 1
         if not (
             np.isfinite(value) and np.isfinite(gradient).all() and np.isfinite(curvature).all()
         ):
@@ -183,7 +195,7 @@ def _knot(problem, frame, s, mean, *, patient=False) -> Knot | None:
         miss = max(miss, float(np.abs(np.sqrt(values) * (vectors.T @ step)).max(initial=0.0)))
         if i == 0 and miss > 4 * MISS and not patient:
             return None
-        if decrement < 0.2:
+        if decrement < EXACT:
             root = cholesky((vectors * values) @ vectors.T, lower=True) if n else np.zeros((0, 0))
             height = float(value) - decrement**2 / 2 + float(np.log(np.diag(root)).sum())
             slope = -inverse @ curvature[1:, 0]
@@ -195,7 +207,6 @@ def _knot(problem, frame, s, mean, *, patient=False) -> Knot | None:
             fractions = 0.5 ** np.arange(8)
             tried = frame.point(np.c_[np.full(8, s), mean + fractions[:, None] * step])
             heights = np.asarray(problem.potentials(jnp.asarray(tried, problem.dtype)))
-            problem.spent += len(tried)
             if not (heights < float(value)).any():
                 return None
             length = fractions[np.nanargmin(np.where(np.isfinite(heights), heights, np.inf))]

@@ -50,7 +50,8 @@ class Report:
 
     kind: CoordinatesKind
     gradients: int
-    """Cost, in gradients of the log-density; an evaluation of it alone counts as one."""
+    """Cost, in gradients of the log-density over all data; an evaluation counts as a third of one.
+    """
     search_gradients: int = 0
     """Of these, what it took to find the mode."""
     k_hat: float = float("nan")

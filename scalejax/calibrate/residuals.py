@@ -21,7 +21,7 @@ from scalejax.calibrate.guard import guarded
 from scalejax.calibrate.least_squares import OfResiduals
 from scalejax.calibrate.levenberg import Fit, LeastSquares
 from scalejax.calibrate.modes import End, polished
-from scalejax.calibrate.problem import Problem, check_starts, place_of, refused, spread
+from scalejax.calibrate.problem import EVALUATION, Problem, check_starts, place_of, refused, spread
 from scalejax.calibrate.report import NOWHERE_FINITE, Report, few_reached
 from scalejax.coordinates import AbstractCoordinates
 
@@ -197,7 +197,7 @@ def _unexplained(end: End, problem: Problem) -> tuple[str, ...]:
     residual = np.asarray(
         problem.compiled(_residuals)(jnp.asarray(end.z, problem.dtype)), np.float64
     )
-    problem.spent += 1
+    problem.spent += EVALUATION
     residual = residual.reshape(-1, residual.shape[-1]) if residual.ndim else residual[None, None]
     if residual.shape[-1] < 20:
         return ()

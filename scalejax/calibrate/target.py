@@ -28,6 +28,11 @@ class AbstractTarget(eqx.Module):
     def curvature(self, z: Float[Array, " P"], *, forwards: bool) -> Float[Array, "P P"]:
         """That of −log density; `forwards` as `runs_forwards` finds it."""
 
+    @property
+    @abstractmethod
+    def tangents(self) -> float:
+        """What `curvature` costs, in derivatives of `log_density` along one direction."""
+
     @abstractmethod
     def probe(self, z: Float[Array, " P"]) -> Array:
         """What `curvature` differentiates."""
@@ -50,6 +55,11 @@ class OfDensity(AbstractTarget):
         of_z = self.base.pullback(lambda theta: jnp.asarray(self.of_theta(theta), theta.dtype))
         return of_z(z)
 
+    @property
+    def tangents(self) -> float:
+        """Those of a gradient, along each of P directions: two gradients each, at most."""
+        return 2.0 * self.base.size
+
     def probe(self, z: Float[Array, " P"]) -> Float[Array, " P"]:
         """The gradient."""
         return jax.grad(self.potential)(z)
@@ -69,6 +79,11 @@ class WithPrior(AbstractTarget):
     def log_density(self, z: Float[Array, " P"]) -> Float[Array, ""]:
         """The sum of both."""
         return self.target.log_density(z) - self.precision * (z**2).sum() / 2
+
+    @property
+    def tangents(self) -> float:
+        """Those of the target."""
+        return self.target.tangents
 
     def probe(self, z: Float[Array, " P"]) -> Array:
         """That of the target."""

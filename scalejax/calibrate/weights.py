@@ -103,7 +103,6 @@ class Weighed:
 def draw(problem: Problem, coordinates: AbstractCoordinates, key: Array, draws: int) -> Weighed:
     """Draws from a standard normal in coordinates that stand on those of the problem."""
     w = jax.random.normal(key, (draws, problem.base.size), problem.dtype)
-    problem.spent += draws
     z, log_det = down(coordinates, depth(problem.base, coordinates), w)
     log_weights = log_det - problem.potentials(z) + (w**2).sum(1) / 2
     return Weighed(*(np.asarray(x, np.float64) for x in (w, z, log_weights)))
@@ -130,7 +129,11 @@ def weigh(
 ) -> Verdict:
     """The verdict on a fit, by draws that are known already, and more where these leave it open."""
     keys = jax.random.split(key, 3)
-    found = draw(problem, coordinates, keys[0], draws) if known is None else known
+    missing = draws - (0 if known is None else len(known.w))
+    found = known
+    if found is None or missing > 0:
+        more = draw(problem, coordinates, keys[0], missing)
+        found = more if found is None else found + more
     # Of a thousand draws k̂ is known to a few tenths. Where that leaves the verdict open it is taken
     # of more, all together; fewer do where only good is to be told from very good.
     for least, count, more in ((K_HAT_OPEN, 1, keys[1]), (K_HAT_GOOD, 2, keys[2])):

@@ -19,7 +19,11 @@ class Within(Problem):
     def __init__(self, problem: Problem, coordinates: AbstractLayer):
         self.problem, self.base = problem, coordinates
         self.dtype, self.layers = problem.dtype, depth(problem.base, coordinates)
-        self.spent = 0.0
+
+    @property
+    def spent(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """By the problem."""
+        return self.problem.spent
 
     def potentials(self, z: Float[Array, "n P"]) -> np.ndarray:
         """−log density at each place in these coordinates."""
