@@ -17,7 +17,10 @@ from scalejax.calibrate.profile import Frame, Knot
 from scalejax.coordinates import AbstractCoordinates
 from scalejax.nested import NestedLaplace
 
-REACH, FINE, PLACES = 4.5, 181, (int(__import__('os').environ.get('PLACES','19')), 37)
+# How far tables go, and from how many places they are taken. How many they have: as few as will do,
+# so that the curve rises, and means and widths are off by no more than this, in those widths; of
+# these places one in so many is looked at.
+REACH, FINE, PLACES, OFF, LOOKED_AT = 4.5, 289, (19, 37, 73, 145), 0.25, 6
 
 
 def straightened(
@@ -43,19 +46,32 @@ def straightened(
     point = _straight_on(fine, s, height)
     inside = np.clip(point, s[0], s[-1])
     straight = mean(inside) + (point - inside)[:, None] * mean(inside, 1)
+    widths, mixings = width(inside), mixed(inside)
     for places in PLACES:
-        smooth = _smoothing(fine, places)
-        along_curve = smooth @ point
-        if not (np.diff(along_curve) > 0).all():
+        at = np.linspace(-REACH, REACH, places)
+        basis = CubicSpline(at, np.eye(places), bc_type="natural")(fine)
+        curve, log_width = _nearest(basis, point), _nearest(basis, widths)
+        mixing = np.triu(_nearest(basis, mixings), 1) + np.eye(n)
+        means = np.array([
+            _nearest(basis, mean_of, np.exp(-width_of))
+            for mean_of, width_of in zip(straight.T, widths.T, strict=True)
+        ]).reshape(n, places).T  # fmt: skip
+        if not (np.diff(curve) > 0).all():
+            continue
+        off = max(
+            _off(b @ means - m, w, r, b @ log_width, np.tensordot(b, mixing, 1))
+            for b, m, w, r in list(zip(basis, straight, widths, mixings, strict=True))[::LOOKED_AT]
+        )
+        if off > OFF and places < PLACES[-1]:
             continue
         try:
             return made(
                 NestedLaplace, base,
                 along=along,
-                point=frame.loc[along] + scale * along_curve,
-                mean=frame.loc[rest] + along_curve[:, None] * column + smooth @ straight @ factor.T,
-                log_width=smooth @ width(inside),
-                mixing=np.triu(np.tensordot(smooth, mixed(inside), 1), 1) + np.eye(n),
+                point=frame.loc[along] + scale * curve,
+                mean=frame.loc[rest] + curve[:, None] * column + means @ factor.T,
+                log_width=log_width,
+                mixing=mixing,
                 factor=factor,
                 reach=REACH,
             )  # fmt: skip
@@ -64,17 +80,26 @@ def straightened(
     return None
 
 
-def _smoothing(fine: np.ndarray, places: int) -> np.ndarray:
-    """What takes values at fine places to those of the nearest natural spline at fewer.
+def _off(miss, log_width, mixing, found_width, found_mixing) -> float:
+    """How far a conditional mean is off, and its widths, in those widths."""
+    if not len(miss):
+        return 0.0
+    away = np.c_[miss, found_mixing * np.exp(found_width)]
+    away = solve_triangular(mixing, away, unit_diagonal=True) * np.exp(-log_width)[:, None]
+    return float(np.abs(away - np.eye(len(miss), len(miss) + 1, 1)).max())
 
-    A profile has kinks, and knots that are not exact: a spline through all of them would carve
-    that into the coordinates, with a curvature that no sampler follows.
+
+def _nearest(basis: np.ndarray, values: np.ndarray, weight: np.ndarray | float = 1) -> np.ndarray:
+    """Values at the places of a spline that is nearest to values at finer ones.
+
+    A profile has kinks, and knots that are not exact: a spline through all of them would carve that
+    into the coordinates, with a curvature that no sampler follows.
     """
-    at = np.linspace(fine[0], fine[-1], places)
-    basis = CubicSpline(at, np.eye(places), bc_type="natural")(fine)
     # The middle counts for most.
-    weight = np.exp(-(fine**2) / 16)
-    return np.linalg.lstsq(weight[:, None] * basis, np.diag(weight), rcond=None)[0]
+    weight = np.exp(-(np.linspace(-REACH, REACH, len(basis)) ** 2) / 16) * weight
+    columns = weight[:, None] * values.reshape(len(values), -1)
+    found = np.linalg.lstsq(weight[:, None] * basis, columns, rcond=None)[0]
+    return found.reshape(-1, *values.shape[1:])
 
 
 def _straight_on(u: np.ndarray, s: np.ndarray, height: np.ndarray) -> np.ndarray:

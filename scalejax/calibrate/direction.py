@@ -18,13 +18,15 @@ MORE = 0.1
 STARTS = 3
 
 
-def directions(x: np.ndarray, weighed: Weighed, free: np.ndarray, *, off: bool) -> list[np.ndarray]:
+def directions(
+    x: np.ndarray, weighed: Weighed, free: np.ndarray, *, off: bool, combined: bool
+) -> list[np.ndarray]:
     """The one or two unit vectors along which the weights of draws x, (n, P), change most.
 
-    By the R² of a polynomial of fourth degree in x·e, of the logarithms: of a parameter's own e, or
-    of a combination's, where that explains clearly more. What a prior determines, or is independent
-    of the others and normal, explains nothing. Of a fit that is `off` the mode the slopes, which
-    all parameters have there, are taken away first.
+    By the R² of a polynomial of fourth degree in x·e, of the logarithms: of a parameter's own e,
+    or, if they may be `combined`, of a combination's, where that explains clearly more. What a
+    prior determines, or is independent of the others and normal, explains nothing. Of a fit that is
+    `off` the mode the slopes, which all parameters have there, are taken away first.
     """
     finite = np.isfinite(weighed.log_weights)
     log, x = weighed.log_weights[finite], x[finite]
@@ -41,9 +43,9 @@ def directions(x: np.ndarray, weighed: Weighed, free: np.ndarray, *, off: bool) 
     order = np.argsort(-explained)
     found = [units[i] for i in order[:2]]
     value = [explained[i] for i in order[:2]]
-    combined = _combination(x, log, units[order[:STARTS]])
-    if combined is not None:
-        found, value = [combined, found[0]], [value[0] + MORE, value[0]]
+    combination = _combination(x, log, units[order[:STARTS]]) if combined else None
+    if combination is not None:
+        found, value = [combination, found[0]], [value[0] + MORE, value[0]]
     least = max(EXPLAINS, NEARLY * value[0])
     return [e for e, v in zip(found, value, strict=True) if v > least]
 

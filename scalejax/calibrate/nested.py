@@ -1,12 +1,13 @@
-"""The search for a curved direction: which parameter the rest bends with, and whether it helps.
+"""The search for curved directions: what the rest bends with, and whether straightening it helps.
 
-What bends shows in the weights of a fit's own draws: along the parameter in question they rise and
+What bends shows in the weights of a fit's own draws: along the direction in question they rise and
 fall. The profile along it makes new coordinates, which are kept if their own draws say that they
 are better, and may be straightened once more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import jax
@@ -21,14 +22,12 @@ from scalejax.calibrate.profile import Frame, Knot, profile
 from scalejax.calibrate.report import K_HAT_GOOD, K_HAT_LIMIT
 from scalejax.calibrate.weights import EFFICIENT, K_HAT_SMALL, VERY_EFFICIENT, Weighed, draw
 from scalejax.calibrate.within import Within
-from scalejax.coordinates import AbstractLayer
+from scalejax.coordinates import AbstractCoordinates, AbstractLayer
 from scalejax.whitened import Reflected
 
 LARGEST = 200
 """Parameters, up to which there is a table of all their widths along a curve."""
 LAYERS = 3
-# A parameter explains the weights if R² is above this, and beside the best one, above this part.
-EXPLAINS, NEARLY = 0.05, 0.4
 # The unevenness that is left by a layer that is worth it.
 WORTH = 0.85
 # The part of all draws by which it is seen that a fit is bad, or which candidate is best.
@@ -43,11 +42,6 @@ class Straightened:
     weighed: Weighed
     along: tuple[str, ...]
     bends: tuple[str, ...]
-
-    @property
-    def sufficient(self) -> bool:
-        """Whether there is nothing left to be straightened."""
-        return sufficient(self.weighed)
 
 
 def part(draws: int) -> int:
@@ -80,34 +74,29 @@ def nested(
     `weighed` has draws of the Gaussian with that curvature. `along` is the parameter, if it is
     known. `whatever` they are, they are returned where the draws were not meant to be good ones.
     """
-    if problem.base.size > LARGEST:
+    size = problem.base.size
+    if size > LARGEST:
         return None
-    best, inner = None, problem
+    best = None
+    around = _Around(problem, problem.base, z, curvature)
+    free = ~np.asarray(problem.base.pinned)
     few = part(draws)
     for depth in range(LAYERS):
-        w = weighed.z if best is None else best.weighed.w
         known = weighed if best is None else best.weighed
-        off = whatever and best is None
-        free = ~np.asarray(problem.base.pinned)
-        if along is not None and not depth:
-            chosen = [np.eye(len(free))[along]]
+        if along is not None and best is None:
+            chosen = [np.eye(size)[along]]
         else:
-            chosen = directions(w, known, free, off=off)
-        base = problem.base if best is None else best.coordinates
+            # Combinations mean something where all parameters have the same width.
+            x = weighed.z if best is None else known.w
+            off = whatever and best is None
+            chosen = directions(x, known, free, off=off, combined=best is not None)
         keys = jax.random.split(jax.random.fold_in(key, depth), len(chosen) + 1)
         layer = None
         for e, one in zip(chosen, keys[1:], strict=True):
-            i = int(np.argmax(np.abs(e)))
-            if abs(e[i]) == 1.0:
-                found = _layer(problem, inner, base, Frame.about(z, curvature, i), one, few)
-            elif best is None: continue
-            else:
-                turned = Reflected.exchanging(base, i, e)
-                q = np.eye(len(e)) - 2*np.outer(turned.normal, turned.normal)
-                found = _layer(problem, Within(problem, turned), turned, Frame.about(z, q@curvature@q, i), one, few, back=np.asarray(turned.normal))
-            if found and (layer is None or found.weighed.unevenness < layer.weighed.unevenness):
+            found = _layer(around, e, one, few)
+            if found and (layer is None or _better(found.weighed, layer.weighed)):
                 layer = found
-            if layer is not None and sufficient(layer.weighed):
+            if layer and _better(layer.weighed, known):
                 break
         if layer is None:
             return best
@@ -120,14 +109,14 @@ def nested(
             along=before[0] + layer.along,
             bends=before[1] + layer.bends,
         )
-        if best.sufficient:
+        if sufficient(best.weighed):
             return best
         # Once more, in the coordinates found.
-        inner = Within(problem, best.coordinates)
-        z = np.zeros(problem.base.size)
-        curvature = np.asarray(inner.curvature(jnp.asarray(z, problem.dtype)), np.float64)
+        inner, middle = Within(problem, best.coordinates), np.zeros(size)
+        curvature = np.asarray(inner.curvature(jnp.asarray(middle, problem.dtype)), np.float64)
         if not np.isfinite(curvature).all():
             return best
+        around = _Around(problem, best.coordinates, middle, curvature)
     return best
 
 
@@ -140,22 +129,63 @@ def _better(new: Weighed, old: Weighed) -> bool:
     return new.unevenness < WORTH * old.unevenness
 
 
-def _layer(problem, inner, base, frame, key, draws, back=None) -> Straightened | None:
-    """One layer of coordinates, from the profile of `inner`, the problem in those of `base`."""
-    knots, trouble = profile(inner, frame)
+@dataclass(frozen=True)
+class _Around:
+    """A point in coordinates that stand on those of a problem, and the curvature there."""
+
+    problem: Problem
+    coordinates: AbstractCoordinates
+    z: np.ndarray
+    curvature: np.ndarray
+
+    @property
+    def inner(self) -> Problem:
+        """The problem in these coordinates."""
+        if (
+            isinstance(self.coordinates, AbstractLayer)
+            and self.coordinates is not self.problem.base
+        ):
+            return Within(self.problem, self.coordinates)
+        return self.problem
+
+    def turned(self, i: int, e: np.ndarray) -> _Around:
+        """With a direction in place of one parameter."""
+        coordinates = Reflected.exchanging(self.coordinates, i, e)
+        normal = np.asarray(coordinates.normal, np.float64)
+        turn = np.eye(len(e)) - 2 * np.outer(normal, normal) / (normal @ normal)
+        return _Around(self.problem, coordinates, turn @ self.z, turn @ self.curvature @ turn)
+
+
+def _layer(around: _Around, e: np.ndarray, key: Array, draws: int) -> Straightened | None:
+    """One layer of coordinates more, from the profile along a direction."""
+    i = int(np.argmax(np.abs(e)))
+    e = e * np.sign(e[i])
+    combined = e[i] < 1.0
+    if combined:
+        around = around.turned(i, e)
+    frame = Frame.about(around.z, around.curvature, i)
+    knots, trouble = profile(around.inner, frame)
     if trouble is not None or len(knots) < 4:
         return None
     try:
-        coordinates = straightened(base, frame, knots)
+        coordinates = straightened(around.coordinates, frame, knots)
     except ValueError:  # SciPy's, of knots that no curve goes through
         return None
     if coordinates is None:
         return None
-    if back is not None:
-        coordinates = Reflected(coordinates, back)
-    weighed = draw(problem, coordinates, key, draws)
-    name = problem.base.flat_names[int(frame.order[0])]
+    if combined:
+        assert isinstance(around.coordinates, Reflected)
+        coordinates = Reflected(coordinates, around.coordinates.normal)
+    weighed = draw(around.problem, coordinates, key, draws)
+    name = _name(e, around.problem.base.flat_names)
     return Straightened(coordinates, weighed, (name,), (_in_words(name, frame, knots),))
+
+
+def _name(e: np.ndarray, names: Sequence[str]) -> str:
+    """A parameter, or the two or three that a combination has most of, each in its width."""
+    order = [int(i) for i in np.argsort(-np.abs(e))[:3] if abs(e[i]) > 0.4 * np.abs(e).max()]
+    rest = "".join(f" {'+' if e[i] > 0 else '−'} {names[i]}" for i in order[1:])
+    return names[order[0]] + rest
 
 
 def _in_words(name: str, frame: Frame, knots: list[Knot]) -> str:

@@ -16,10 +16,11 @@ from scalejax.calibrate.problem import Problem
 
 # Of −log marginal density, at which there is nothing left of the posterior.
 ENOUGH = 14.0
-# Places on each side of the first; and how a step from one to the next is judged: by how far off
-# what was foreseen is, the mean in conditional widths, the logarithms of the widths and the height;
-# and by how much the widths change, of their logarithms.
-MOST, MISS, WIDTH_MISS, HEIGHT_MISS, CHANGE = 40, 2.0, 0.35, 1.0, 2.5
+# Places on each side of the first, and steps that may be taken back there; and how a step from one
+# to the next is judged: by how far off what was foreseen is, the mean in conditional widths, the
+# logarithms of the widths and the height; and by how much the widths change, of their logarithms.
+MOST, REFUSED, MISS, WIDTH_MISS, HEIGHT_MISS, CHANGE = 40, 20, 2.0, 0.35, 1.0, 2.5
+# Of the height, and of the logarithms of the widths: so little that nothing is missed between.
 SMALL_STEP, SMALL_CHANGE = 1.0, 0.7
 LONGEST, SHORTEST = 16.0, 0.02
 # The length of the gradient, in conditional widths, from which one more step of Newton's does.
@@ -92,13 +93,10 @@ def profile(problem: Problem, frame: Frame) -> tuple[list[Knot], str | None]:
 
 
 def _side(problem, frame, first, sign) -> tuple[list[Knot], str | None]:
-    knots, step, lowest, tries = [first], 0.5, first.height, 0
+    knots, step, lowest, refused = [first], 0.5, first.height, 0
     while len(knots) <= MOST:
         last = knots[-1]
         s = last.s + sign * step
-        tries += 1
-        if tries > 2 * MOST:
-            return knots[1:], "it could not be followed"
         found = _knot(problem, frame, s, _foreseen(knots, s))
         trouble = np.inf if found is None else max(
             found.miss / MISS,
@@ -110,7 +108,8 @@ def _side(problem, frame, first, sign) -> tuple[list[Knot], str | None]:
         allowed = 4.0 if found and found.height > lowest + ENOUGH else 1.0
         if found is None or not (trouble <= allowed or _next_to(last, found)):
             step /= 2
-            if step < SHORTEST:
+            refused += 1
+            if step < SHORTEST or refused > REFUSED:
                 return knots[1:], "it could not be followed"
             continue
         knots.append(found)

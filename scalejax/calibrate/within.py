@@ -53,10 +53,15 @@ class Within(Problem):
 def _derivatives(coordinates, layers, u, gradient):
     """∂z/∂u, the gradient of log |det|, and the Hessian of gradient·z − log |det|."""
 
-    def along(u):
-        z, log_det = down(coordinates, layers, u)
-        return jnp.asarray(gradient, u.dtype) @ z - log_det
+    def both(u):
+        z, pull = jax.vjp(lambda u: down(coordinates, layers, u), u)
+        zero, one = jnp.zeros_like(z[0]), jnp.ones_like(z[1])
+        return z[0], *pull((zero, one)), *pull((jnp.asarray(gradient, u.dtype), -one))
 
-    jacobian = jax.jacfwd(lambda u: down(coordinates, layers, u)[0])(u)
-    log_det = jax.grad(lambda u: down(coordinates, layers, u)[1])(u)
-    return jacobian, log_det, jax.hessian(along)(u)
+    # In one pass, which is compiled in half of the time of three.
+    def twice(u):
+        found = both(u)
+        return (found[0], found[2]), found[1]
+
+    (jacobian, bend), log_det = jax.jacfwd(twice, has_aux=True)(u)
+    return jacobian, log_det, bend
