@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import gamma
 
 from benchmarks.targets import TARGETS
 from scalejax import NestedLaplace, Scaling
@@ -105,6 +106,28 @@ def test_in_single_precision():
     _, report = calibrated("a banana")
     assert report.kind == "nested"
     assert report.efficiency > 0.9
+
+
+@pytest.mark.slow
+def test_a_combination_of_parameters_is_straightened(float64):
+    """A banana, and beside it a difference of two parameters with a wall and a long tail."""
+
+    def log_density(theta):
+        a, b, c, d = theta
+        tail = (c - d) / jnp.sqrt(2)
+        banana = -(a**2) / 2 - ((b - a**2) / 0.1) ** 2 / 2
+        return banana - jnp.exp(3 * tail) + tail - (c + d) ** 2 / 4
+
+    scaling = Scaling(0.0, 1.0, -50.0, 50.0, groups=dict.fromkeys("abcd"))
+    coordinates, report = from_log_density(log_density, scaling, key=KEY)
+    assert report.good, str(report)
+    assert report.along[0] == "a"
+    assert report.along[1] in {"c − d", "d − c"}, str(report)
+    assert report.efficiency > 0.95
+    # ∫exp(t − e^(3t))dt = Γ(1/3)/3, and √(4π) for the sum, in units of √2; 2π/10 for the banana.
+    exact = np.log(gamma(1 / 3) / 3 * np.sqrt(2 * np.pi) * 2 * np.pi / 10)
+    found = resample(coordinates, log_density, KEY)
+    assert abs(found.log_evidence - exact) < 4 * found.log_evidence_error + 1e-3
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from scalejax import (
     AbstractCoordinates,
     Parameter,
     ParameterSpace,
+    Reflected,
     Scaling,
     Whitened,
     WhitenedLowRank,
@@ -41,12 +42,14 @@ def coordinates(form):
         factor = np.tril(rng.normal(size=(SIZE, SIZE)), -1) + np.diag([0.1, 0.5, 0.02, 1.0])
         factor[3, :3] = 0
         return Whitened(scaling, loc, factor)
+    if form == "reflected":
+        return Reflected.exchanging(scaling, 1, [0.6, -0.5, 0.3, 0.0])
     directions = np.linalg.qr(rng.normal(size=(3, 2)))[0]
     directions = np.concatenate([directions, np.zeros((1, 2))])
     return WhitenedLowRank(scaling, loc, [0.1, 0.5, 0.02, 1.0], directions, [0.05, 3.0])
 
 
-FORMS = ("dense", "low rank")
+FORMS = ("dense", "low rank", "reflected")
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -127,7 +127,7 @@ def test_calibration_settles_how_to_sample(how, tmp_path):
 @pytest.mark.parametrize(
     ("report", "settled"),
     [
-        (Report(CoordinatesKind.NESTED, 10, k_hat=0.5), (300, 0.9, False, False)),
+        (Report(CoordinatesKind.NESTED, 10, k_hat=0.5), (300, 0.95, False, False)),
         (Report(CoordinatesKind.NESTED, 10, k_hat=0.9), (1000, 0.95, False, True)),
         (Report(CoordinatesKind.DENSE, 10, k_hat=0.5), (300, 0.9, False, True)),
         (Report(CoordinatesKind.DENSE, 10, k_hat=0.9), (1000, 0.95, False, True)),
