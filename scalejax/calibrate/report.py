@@ -72,7 +72,8 @@ class Report:
     efficiency: float = float("nan")
     """Effective draws in each draw of the fit, weighed: 1 where it is the posterior."""
     along: tuple[str, ...] = ()
-    """The parameters along which nested coordinates straighten the others, the first one first."""
+    """What nested coordinates straighten the others along, in order: parameters, or combinations of
+    them, each in units of its width."""
     bends: tuple[str, ...] = ()
     """What they straighten, in words, one for each of `along`."""
     reasons: tuple[str, ...] = ()
