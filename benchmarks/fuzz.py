@@ -120,6 +120,8 @@ def calibration(i):
 def tasks(quick):
     jax.config.update("jax_enable_x64", True)
     for first in range(0, 1 if quick else COUNT, AT_ONCE):
+        # Each compiled function holds maps of memory, of which a process may have 65 530.
+        jax.clear_caches()
         yield f"from {first}", partial(some, range(first, first + (1 if quick else AT_ONCE)))
 
 

@@ -48,7 +48,10 @@ def name(mode, n_phi):
 def tasks(quick):
     jax.config.update("jax_enable_x64", True)
     for (mode, n_phi), (seeds, _) in list(CASES.items())[: 1 if quick else None]:
-        for seed in seeds[: 1 if quick else None]:
+        for i, seed in enumerate(seeds[: 1 if quick else None]):
+            if i % 20 == 0:
+                # Each compiled function holds maps of memory, of which a process may have 65 530.
+                jax.clear_caches()
             yield f"{mode} {n_phi} {seed}", partial(measure, mode, n_phi, seed)
 
 

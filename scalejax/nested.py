@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.scipy.linalg import solve_triangular
-from jaxtyping import Array, ArrayLike, Float, Num
+from jaxtyping import Array, ArrayLike, Float, Int, Num
 
 from scalejax.coordinates import AbstractCoordinates, AbstractLayer
 from scalejax.spline import coefficients, evaluate, place
@@ -67,7 +67,8 @@ class NestedLaplace(AbstractLayer):
     factor: Float[Array, "n n"]
     log_width: Float[Array, "K+2 n"]
     mixing: Float[Array, "K+2 n n"]
-    along: int = eqx.field(static=True)
+    along: Int[Array, ""]
+    """An array, so that maps along different parameters share a compilation."""
     reach: float = eqx.field(static=True)
 
     def __init__(
@@ -87,7 +88,7 @@ class NestedLaplace(AbstractLayer):
             raise ValueError(f"along: expected a place from 0 to {size - 1}; got {along}")
         if not 0 < reach < np.inf:
             raise ValueError(f"reach: expected a positive number; got {reach}")
-        self.base, self.along, self.reach = base, along, float(reach)
+        self.base, self.along, self.reach = base, jnp.asarray(along), float(reach)
         count, n = np.shape(point)[0], size - 1
         if count < 4:
             raise ValueError(f"point: expected values at four places or more; got {count}")
@@ -149,8 +150,9 @@ class NestedLaplace(AbstractLayer):
         return z.at[self.along].set(first).at[rest].set(spread * jnp.exp(-width))
 
     @property
-    def _rest(self) -> np.ndarray:
-        return np.delete(np.arange(self.size), self.along)
+    def _rest(self) -> Int[Array, " n"]:
+        others = jnp.arange(self.size - 1)
+        return jnp.where(others < self.along, others, others + 1)
 
     def _point(self, u: Array) -> tuple[Array, Array]:
         """T and its derivative."""

@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from scalejax.calibrate.layers import depth, down
+from scalejax.calibrate.layers import depth, rows_down, rows_up
 from scalejax.calibrate.linear import condition_number, factor_of_curvature, whitened
 from scalejax.calibrate.modes import MODE_GAP, End, rivals
 from scalejax.calibrate.nested import LARGEST, Straightened, nested, part, sufficient
@@ -178,12 +177,12 @@ def _left_out(
     while len(stack) < layers:
         stack.append(stack[-1].base)
     for layer in reversed(stack):
-        w = eqx.filter_jit(layer.from_base)(w)
+        w = rows_up(layer, w)
         if isinstance(layer, NestedLaplace):
             inside &= np.abs(np.asarray(w)[:, layer.along]) <= layer.reach
     inside &= np.isfinite(np.asarray(w)).all(1)
     w = jnp.concatenate([jnp.zeros_like(w[:1]), w])
-    z, log_det = down(coordinates, layers, w)
+    z, log_det = rows_down(coordinates, layers, w)
     log = np.asarray(log_det - problem.potentials(z), np.float64)
     distance = (np.asarray(w, np.float64)[1:] ** 2).sum(1)
     beyond = log[1:] + distance / 2 - weighed.log_mean_weight

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from scalejax.calibrate.layers import depth, down
+from scalejax.calibrate.layers import depth, rows_down
 from scalejax.calibrate.linear import condition_number
 from scalejax.calibrate.problem import Problem
 from scalejax.calibrate.report import K_HAT_GOOD, K_HAT_LIMIT
@@ -103,7 +103,9 @@ class Weighed:
 def draw(problem: Problem, coordinates: AbstractCoordinates, key: Array, draws: int) -> Weighed:
     """Draws from a standard normal in coordinates that stand on those of the problem."""
     w = jax.random.normal(key, (draws, problem.base.size), problem.dtype)
-    z, log_det = down(coordinates, depth(problem.base, coordinates), w)
+    if not draws:
+        return Weighed(np.asarray(w), np.asarray(w), np.zeros(0))
+    z, log_det = rows_down(coordinates, depth(problem.base, coordinates), w)
     log_weights = log_det - problem.potentials(z) + (w**2).sum(1) / 2
     return Weighed(*(np.asarray(x, np.float64) for x in (w, z, log_weights)))
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from scalejax.calibrate.layers import depth, down
+from scalejax.calibrate.layers import depth, down, rows_down
 from scalejax.calibrate.problem import Problem
 from scalejax.coordinates import AbstractLayer
 
@@ -27,7 +27,7 @@ class Within(Problem):
 
     def potentials(self, z: Float[Array, "n P"]) -> np.ndarray:
         """−log density at each place in these coordinates."""
-        below, log_det = down(self.base, self.layers, z)
+        below, log_det = rows_down(self.base, self.layers, z)
         return self.problem.potentials(below) - np.asarray(log_det)
 
     def value_and_gradient(  # pyright: ignore[reportIncompatibleMethodOverride]
