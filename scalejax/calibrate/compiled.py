@@ -6,7 +6,7 @@ another number that is added. It knows nothing of what is compiled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import lru_cache, partial, wraps
 from typing import Any
 
@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 KEPT = 64  # compilations, the latest used
+MANY = 200  # rows that are worked out side by side
 
 
 class Compiled:
@@ -56,6 +57,16 @@ def callable_leaf(f: Any) -> Any:
     except TypeError:
         return partial(f)
     return f
+
+
+def in_parts(rows: Any, size: int) -> Iterator[Any]:
+    """Rows in parts of one size, so that one compilation does for any number of them.
+
+    The last part is filled up by repeating the last row.
+    """
+    count = -(-len(rows) // size)
+    for places in np.minimum(np.arange(count * size), len(rows) - 1).reshape(count, size):
+        yield rows[places]
 
 
 def _parted(tree: Any) -> tuple[Any, tuple[tuple, Any]]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from scalejax.calibrate.compiled import MANY, in_parts
 from scalejax.coordinates import AbstractCoordinates, AbstractLayer
-
-AT_ONCE = 200  # rows, filled up to that many: each other number would be compiled for itself
 
 
 def depth(base: AbstractCoordinates, coordinates: AbstractCoordinates) -> int:
@@ -28,20 +24,13 @@ def rows_down(
     coordinates: AbstractCoordinates, layers: int, w: Float[np.ndarray | Array, "n P"]
 ) -> tuple[Float[Array, "n P"], Float[Array, " n"]]:
     """`down`, for any number of rows, of one compilation."""
-    z, log_det = zip(*(down(coordinates, layers, part) for part in _in_parts(w)), strict=True)
+    z, log_det = zip(*(down(coordinates, layers, part) for part in in_parts(w, MANY)), strict=True)
     return jnp.concatenate(z)[: len(w)], jnp.concatenate(log_det)[: len(w)]
 
 
 def rows_up(layer: AbstractLayer, z: Float[np.ndarray | Array, "n P"]) -> Float[Array, "n P"]:
     """A layer's `from_base`, for any number of rows, of one compilation."""
-    return jnp.concatenate([_up(layer, part) for part in _in_parts(z)])[: len(z)]
-
-
-def _in_parts(rows: Any) -> Iterator[Array]:
-    """As many at a time as the last is filled up to, by repeating the last row."""
-    count = max(-(-len(rows) // AT_ONCE), 1) * AT_ONCE
-    filled = jnp.asarray(rows)[np.minimum(np.arange(count), len(rows) - 1)]
-    yield from filled.reshape(-1, AT_ONCE, filled.shape[-1])
+    return jnp.concatenate([_up(layer, part) for part in in_parts(z, MANY)])[: len(z)]
 
 
 @eqx.filter_jit

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from scalejax.calibrate.compiled import Compiled, store
+from scalejax.calibrate.compiled import MANY, Compiled, in_parts, store
 from scalejax.calibrate.report import CoordinatesKind, Report
 from scalejax.calibrate.target import AbstractTarget, runs_forwards
 from scalejax.coordinates import AbstractCoordinates
@@ -19,8 +19,7 @@ from scalejax.coordinates import AbstractCoordinates
 # they are here, 0.02 to 0.18 gradients were measured for an evaluation and 0.18 to 0.45 for each
 # direction of a Jacobian.
 EVALUATION, TANGENT = 1 / 3, 1 / 2
-# How many potentials are worked out side by side.
-FEW, MANY = 16, 200
+FEW = 16  # potentials that are worked out side by side, where there are no more
 
 
 class Problem:
@@ -60,8 +59,7 @@ class Problem:
             return np.zeros(0)
         self.spent += EVALUATION * count
         size = FEW if count <= FEW else MANY
-        rows = np.minimum(np.arange(-(-count // size) * size), count - 1).reshape(-1, size)
-        found = [np.asarray(self.compiled(_potentials)(z[part])) for part in rows]
+        found = [np.asarray(self.compiled(_potentials)(part)) for part in in_parts(z, size)]
         return np.concatenate(found)[:count]
 
     def value_and_gradient(self, z: Float[Array, " P"]) -> tuple[Array, Array]:

@@ -131,11 +131,9 @@ def weigh(
 ) -> Verdict:
     """The verdict on a fit, by draws that are known already, and more where these leave it open."""
     keys = jax.random.split(key, 3)
-    missing = draws - (0 if known is None else len(known.w))
-    found = known
-    if found is None or missing > 0:
-        more = draw(problem, coordinates, keys[0], missing)
-        found = more if found is None else found + more
+    missing = max(draws - (0 if known is None else len(known.w)), 0)
+    first = draw(problem, coordinates, keys[0], missing)
+    found = first if known is None else known + first
     # Of a thousand draws k̂ is known to a few tenths. Where that leaves the verdict open it is taken
     # of more, all together; fewer do where only good is to be told from very good.
     for least, count, more in ((K_HAT_OPEN, 1, keys[1]), (K_HAT_GOOD, 2, keys[2])):

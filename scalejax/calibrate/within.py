@@ -53,15 +53,13 @@ class Within(Problem):
 def _derivatives(coordinates, layers, u, gradient):
     """∂z/∂u, the gradient of log |det|, and the Hessian of gradient·z − log |det|."""
 
-    def both(u):
-        z, pull = jax.vjp(lambda u: down(coordinates, layers, u), u)
-        zero, one = jnp.zeros_like(z[0]), jnp.ones_like(z[1])
-        return z[0], *pull((zero, one)), *pull((jnp.asarray(gradient, u.dtype), -one))
+    def once(u):
+        (z, log_det), pull = jax.vjp(lambda u: down(coordinates, layers, u), u)
+        one = jnp.ones_like(log_det)
+        (of_log_det,) = pull((jnp.zeros_like(z), one))
+        (along,) = pull((jnp.asarray(gradient, u.dtype), -one))
+        return (z, along), of_log_det
 
-    # In one pass, which is compiled in half of the time of three.
-    def twice(u):
-        found = both(u)
-        return (found[0], found[2]), found[1]
-
-    (jacobian, bend), log_det = jax.jacfwd(twice, has_aux=True)(u)
+    # In one pass, which takes less to compile than three.
+    (jacobian, bend), log_det = jax.jacfwd(once, has_aux=True)(u)
     return jacobian, log_det, bend
