@@ -3,7 +3,9 @@
 Flat, improper, with cliffs, holes of nan, cusps, rings, plateaus, steps, heavy tails, two heaps,
 funnels and bananas, of one to five parameters, at any place and scale. Each calibration has to end
 in a report. Where it is called good, means and sds by importance sampling from it are held against
-those of long NUTS runs in plain coordinates, with a dense mass matrix, that begin far apart.
+those in closed form, of funnels and bananas, and otherwise against those of long NUTS runs in plain
+coordinates, with a dense mass matrix, that begin far apart; once more eight times as long where
+these have not converged, or do not agree.
 Held against: no exception, and no difference above 6 standard errors where NUTS has converged.
 """
 
@@ -26,7 +28,14 @@ from scalejax.diagnostics.chains import R_HAT_LIMIT
 
 DEVICES = 1
 COUNT, AT_ONCE = 1000, 100
-CHAINS, WARMUP, SAMPLES = 4, 1000, 2000
+CHAINS, WARMUP, SAMPLES, LONGER = 4, 1000, 2000, 8
+MOST = 6  # standard errors that a difference may have
+# Means and sds of the first parameters, in units of the scale. A chain in plain coordinates does
+# not tell them: it crawls along a bend, and does not enter the neck of a funnel.
+EXACT = {
+    "funnel": (np.array([0.0]), np.array([3.0])),
+    "banana": (np.array([0.0, 1.0]), np.sqrt([1.0, 2.01])),
+}
 
 FUNCTIONS = {  # of x = (t - at)/scale, t, a matrix, at, and of another place y
     "gaussian": lambda x, t, m, at, y: -((m @ (t - at)) ** 2).sum() / 2 - (t**2).sum() / 2,
@@ -79,7 +88,7 @@ def unbounded(size):
 
 
 @eqx.filter_jit
-def chains(coordinates, density, key):
+def chains(coordinates, density, key, samples):
     """Long ones, in plain coordinates, from starts three times as wide as the fitted posterior."""
     plain = coordinates.root.pullback(density)
     keys = jax.random.split(key)
@@ -88,15 +97,13 @@ def chains(coordinates, density, key):
     kernel = NUTS(potential_fn=lambda z: -plain(z), target_accept_prob=0.9, dense_mass=True)
 
     def one(key, start):
-        return scanned(kernel, key, start, warmup=WARMUP, samples=SAMPLES)[0]
+        return scanned(kernel, key, start, warmup=WARMUP, samples=samples)[0]
 
     return jax.vmap(one)(jax.random.split(keys[1], CHAINS), start)
 
 
 def calibration(i):
     """Of one density: what it was called, and how far it is off, in standard errors."""
-    import arviz as az
-
     shape, density, size, hole = drawn(np.random.default_rng([7, i]))
     row = {"shape": shape + (", nan in places" if hole else ""), "data": i, "size": size}
     try:
@@ -110,11 +117,34 @@ def calibration(i):
         weighed = resample(found, density, jax.random.key(1000 + i), 4000)
     except NotTrusted:
         return row
-    data = az.from_dict({"x": np.asarray(chains(found, density, jax.random.key(i)))})
-    if not float(az.rhat(data)["x"].max()) <= R_HAT_LIMIT:
-        return row
     own = np.stack([weighed.mean, weighed.mean_error, weighed.sd, weighed.sd_error])
-    return {**row, "off": float(disagreement(own, statistics(data)))}
+    if row["shape"] in EXACT and (shape != "banana" or size == 2):
+        return row | {"off": off_exact(own, shape, density)}
+    return row | off_chains(own, found, density, i)
+
+
+def off_exact(own, shape, density):
+    """From what is known in closed form."""
+    _, at, scale, *_ = density.args
+    mean, sd = (scale * x for x in EXACT[shape])
+    known = len(mean)
+    away = np.abs(own[[0, 2], :known] - np.stack([at[:known] + mean, sd]))
+    return float((away / own[[1, 3], :known]).max())
+
+
+def off_chains(own, found, density, i):
+    """From NUTS, where it has converged."""
+    import arviz as az
+
+    row = {}
+    for longer in (1, LONGER):
+        drawn = chains(found, density, jax.random.key(i), SAMPLES * longer)
+        data = az.from_dict({"x": np.asarray(drawn)})
+        if float(az.rhat(data)["x"].max()) <= R_HAT_LIMIT:
+            row = {"off": float(disagreement(own, statistics(data)))}
+            if row["off"] <= MOST:
+                break
+    return row
 
 
 def tasks(quick):
@@ -133,12 +163,12 @@ def limits(rows):
     yield Limit(f"exceptions, of {len(rows)}", sum("raised" in r for r in rows), "<=", 0)
     compared = [r["off"] for r in rows if "off" in r]
     if compared:
-        yield Limit(f"called good and off by more than 6 standard errors, of {len(compared)}",
-                    sum(not off <= 6 for off in compared), "<=", 0)  # fmt: skip
+        yield Limit(f"called good and off by more than {MOST} standard errors, of {len(compared)}",
+                    sum(not off <= MOST for off in compared), "<=", 0)  # fmt: skip
 
 
 def table(rows):
-    header = ["shape", "densities", "called good", "compared with NUTS",
+    header = ["shape", "densities", "called good", "compared",
               "largest difference, in standard errors"]  # fmt: skip
     lines = []
     for shape in sorted({row["shape"] for row in rows}):

@@ -22,13 +22,14 @@ from scalejax.calibrate.problem import Problem
 from scalejax.calibrate.regularised import regularised
 from scalejax.calibrate.report import (
     K_HAT_LIMIT,
+    LEAST_EFFICIENT,
     CoordinatesKind,
     Report,
     few_reached,
     left_out,
     no_mode,
 )
-from scalejax.calibrate.weights import EFFICIENT, LEAST_EFFICIENT, Weighed, draw, weigh
+from scalejax.calibrate.weights import EFFICIENT, Verdict, Weighed, draw, weigh
 from scalejax.coordinates import AbstractCoordinates, AbstractLayer
 from scalejax.nested import NestedLaplace
 
@@ -101,7 +102,8 @@ def fitted(
     if curved:
         # By draws that no choice was made on.
         check = weigh(problem, curved.coordinates, keys[3], draws)
-        trouble = check.trouble or _left_out(problem, curved.coordinates, check.weighed, found.seen)
+        missing = _left_out(problem, curved.coordinates, check.weighed, found.seen)
+        trouble = check.trouble or (missing and missing.said)
         if trouble is None:
             reasons[:] = [] if check.remark is None else [check.remark]
             return finished(
@@ -117,18 +119,36 @@ def fitted(
         reasons.append(f"nested, along {', '.join(curved.along)}: {trouble}")
     if linear is None:
         return finished(problem.base)
-    figures = {}
+    coordinates, kind, check, more = _linear(problem, best, weighed, keys[4], draws)
+    reasons += more
+    missing = None
+    if kind is not CoordinatesKind.NONE:
+        missing = _left_out(problem, coordinates, check.weighed, found.seen)
+    return finished(
+        coordinates,
+        kind=kind,
+        k_hat=check.weighed.k_hat,
+        efficiency=check.weighed.efficiency,
+        doubts=(*report.doubts, *([missing.said] if missing else [])),
+        modes=(report.mode, tuple(missing.z.tolist())) if missing else (),
+    )
+
+
+def _linear(
+    problem: Problem, best: End, weighed: Weighed | None, key: Array, draws: int
+) -> tuple[Any, CoordinatesKind, Verdict, list[str]]:
+    """Linear coordinates that pass their check, or those of the problem; and what is said of it."""
+    reasons = []
+    check = None
     for kind, known in ((CoordinatesKind.DENSE, weighed), (CoordinatesKind.DIAGONAL, None)):
         coordinates = whitened(problem.base, best.z, best.factor, kind)
-        check = weigh(problem, coordinates, keys[4], draws, known=known)
-        figures = {"k_hat": check.weighed.k_hat, "efficiency": check.weighed.efficiency}
+        check = weigh(problem, coordinates, key, draws, known=known)
         if check.trouble is None:
             reasons += [] if check.remark is None else [check.remark]
-            missing = _left_out(problem, coordinates, check.weighed, found.seen)
-            more = () if missing is None else (missing,)
-            return finished(coordinates, kind=kind, doubts=(*report.doubts, *more), **figures)
+            return coordinates, kind, check, reasons
         reasons.append(f"{kind}: {check.trouble}")
-    return finished(problem.base, **figures)
+    assert check is not None
+    return problem.base, CoordinatesKind.NONE, check, reasons
 
 
 def _hopeless(weighed: Weighed | None) -> bool:
@@ -160,9 +180,17 @@ def _elsewhere(problem, key, draws, along) -> tuple[Straightened | None, tuple[i
     return best, starts
 
 
+@dataclass(frozen=True)
+class _Missing:
+    """A place that a fit leaves out."""
+
+    z: np.ndarray
+    said: str
+
+
 def _left_out(
     problem: Problem, coordinates: AbstractLayer, weighed: Weighed, seen: np.ndarray
-) -> str | None:
+) -> _Missing | None:
     """Whether a search has come where there is much that the fit does not know of.
 
     There the density, of the coordinates' w, is within e^10 of that at the fit's middle, and the
@@ -191,4 +219,4 @@ def _left_out(
     if not heavy.any():
         return None
     i = int(np.argmin(np.where(heavy, gap, np.inf)))
-    return left_out(float(np.sqrt(distance[i])), float(gap[i]))
+    return _Missing(seen[i], left_out(float(np.sqrt(distance[i])), float(gap[i])))

@@ -25,6 +25,10 @@ SMALL_STEP, SMALL_CHANGE = 1.0, 0.7
 LONGEST, SHORTEST = 16.0, 0.02
 # The length of the gradient, in conditional widths, from which one more step of Newton's does.
 EXACT = 0.1
+# Where the others are much wider than in the frame, their widths are by how far −log density rises
+# to both sides: their curvatures below WIDE of those in the frame in part, below VERY_WIDE alone;
+# from places where it has risen by RISE, which are sought in so many steps.
+WIDE, VERY_WIDE, RISE, SECANTS = 0.7, 0.3, 1.0, 10
 # Curvatures below this part of the largest are taken for it: those of a funnel differ by e^25.
 FLATTEST = 1e-13
 
@@ -171,6 +175,39 @@ def _change(one: Knot, other: Knot) -> float:
     return float(np.abs(np.log(np.maximum(values, 1e-300))).max())
 
 
+def _spectrum(problem, frame, v, value, curvature) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues of the others' curvature at v, as their widths want them, and its eigenvectors.
+
+    On the flat top of a density that is about to fork the curvature is next to nothing, or
+    negative, and says nothing of how wide it is.
+    """
+    n = len(curvature)
+    if not n:
+        return np.zeros(0), np.eye(0)
+    signed, vectors = np.linalg.eigh(curvature)
+    values = np.maximum(np.abs(signed), FLATTEST * np.abs(signed).max() + 1e-300)
+    part = np.clip((WIDE - signed) / (WIDE - VERY_WIDE), 0, 1)
+    secants, left = values.copy(), np.flatnonzero(part)
+    reach, near, far = np.sqrt(2 * RISE / values), np.zeros(n), np.full(n, np.inf)
+    for _ in range(SECANTS):
+        if not len(left):
+            break
+        steps = np.c_[np.zeros(len(left)), reach[left, None] * vectors.T[left]]
+        tried = jnp.asarray(frame.point(np.concatenate([v + steps, v - steps])), problem.dtype)
+        rise = np.asarray(problem.potentials(tried), np.float64).reshape(2, -1).mean(0) - value
+        # Not finite is farther than is wanted.
+        rise = np.clip(np.where(np.isfinite(rise), rise, np.inf), 1e-3 * RISE, 1e6 * RISE)
+        secants[left] = 2 * rise / reach[left] ** 2
+        near[left] = np.where(rise < RISE, reach[left], near[left])
+        far[left] = np.where(rise < RISE, far[left], reach[left])
+        # As if it were a parabola, until the place lies between two.
+        between = (near[left] > 0) & np.isfinite(far[left])
+        guess = reach[left] * np.clip(np.sqrt(RISE / rise), 0.4, 2.5)
+        reach[left] = np.where(between, np.sqrt(near[left] * far[left]), guess)
+        left = left[np.abs(np.log(rise / RISE)) > 0.1]
+    return values * (secants / values) ** part, vectors
+
+
 def _knot(problem, frame, s, mean, *, patient=False) -> Knot | None:
     """The knot at s, by Newton's method for the others; None where that leads nowhere."""
     n, miss = len(mean), 0.0
@@ -186,8 +223,7 @@ def _knot(problem, frame, s, mean, *, patient=False) -> Knot | None:
             return None
         gradient = frame.factor.T @ gradient[frame.order]
         curvature = frame.factor.T @ curvature[np.ix_(frame.order, frame.order)] @ frame.factor
-        values, vectors = np.linalg.eigh(curvature[1:, 1:]) if n else (np.zeros(0), np.eye(0))
-        values = np.maximum(np.abs(values), FLATTEST * np.abs(values).max(initial=0.0) + 1e-300)
+        values, vectors = _spectrum(problem, frame, v, float(value), curvature[1:, 1:])
         inverse = (vectors / values) @ vectors.T
         step = -inverse @ gradient[1:]
         decrement = float(np.sqrt(max(-step @ gradient[1:], 0.0)))

@@ -11,6 +11,8 @@ import numpy as np
 # mean, and the fit misses some of the posterior (Vehtari et al. 2024, arXiv:1507.02646). Between
 # the two the fit is rough.
 K_HAT_GOOD, K_HAT_LIMIT = 0.7, 1.0
+# Effective draws a draw, below which weighed draws are too few to speak of, and k̂ says little.
+LEAST_EFFICIENT = 0.1
 
 
 class CoordinatesKind(StrEnum):
@@ -68,7 +70,8 @@ class Report:
     mode: tuple[float, ...] = field(default=(), repr=False)
     """In the z of the coordinates given."""
     modes: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
-    """All that were found, best first, where there are several to begin chains at."""
+    """All that were found, best first, and a place that the fit leaves out, where there are several
+    to begin chains at."""
     efficiency: float = float("nan")
     """Effective draws in each draw of the fit, weighed: 1 where it is the posterior."""
     along: tuple[str, ...] = ()
@@ -87,7 +90,9 @@ class Report:
         kind = CoordinatesKind
         if self.doubts:
             return False
-        return self.kind in (kind.NESTED, kind.DENSE, kind.LOW_RANK) and not self.k_hat > K_HAT_GOOD
+        if self.k_hat > K_HAT_GOOD or self.efficiency < LEAST_EFFICIENT:
+            return False
+        return self.kind in (kind.NESTED, kind.DENSE, kind.LOW_RANK)
 
     def __str__(self) -> str:
         """In a few lines, for people."""

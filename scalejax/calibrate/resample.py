@@ -12,9 +12,9 @@ from jaxtyping import Array, ArrayLike, Float
 
 from scalejax.calibrate.compiled import callable_leaf
 from scalejax.calibrate.problem import Problem
-from scalejax.calibrate.report import K_HAT_GOOD
+from scalejax.calibrate.report import K_HAT_GOOD, LEAST_EFFICIENT
 from scalejax.calibrate.target import OfDensity
-from scalejax.calibrate.weights import LEAST_EFFICIENT, draw
+from scalejax.calibrate.weights import draw
 from scalejax.coordinates import AbstractCoordinates
 
 

@@ -12,17 +12,17 @@ from jaxtyping import Array
 from scalejax.calibrate.layers import depth, rows_down
 from scalejax.calibrate.linear import condition_number
 from scalejax.calibrate.problem import Problem
-from scalejax.calibrate.report import K_HAT_GOOD, K_HAT_LIMIT
+from scalejax.calibrate.report import K_HAT_GOOD, K_HAT_LIMIT, LEAST_EFFICIENT
 from scalejax.coordinates import AbstractCoordinates, AbstractLayer
 
 # Up to here a k̂ of a thousand draws is below 0.7 for all that their number leaves open.
 K_HAT_OPEN = 0.3
 # What is called sufficient: nothing is to be gained by other coordinates.
 K_HAT_SMALL, EFFICIENT, VERY_EFFICIENT = 0.5, 0.5, 0.75
+# Below this few draws have most of the weight, and what they say of k̂ is left to chance.
+INEFFICIENT = 0.3
 # From here on the weights are as good as equal, and k̂ is that of their rounding.
 EXACT = 0.98
-# Below this, weighed draws would be too few to speak of.
-LEAST_EFFICIENT = 0.1
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,12 @@ def weigh(
     found = first if known is None else known + first
     # Of a thousand draws k̂ is known to a few tenths. Where that leaves the verdict open it is taken
     # of more, all together; fewer do where only good is to be told from very good.
-    for least, count, more in ((K_HAT_OPEN, 1, keys[1]), (K_HAT_GOOD, 2, keys[2])):
-        if not found.k_hat <= least and not np.isnan(found.k_hat):
+    for least, even, count, more in (
+        (K_HAT_OPEN, 0.0, 1, keys[1]),
+        (K_HAT_GOOD, INEFFICIENT, 2, keys[2]),
+    ):
+        sure = found.k_hat <= least and found.efficiency >= even
+        if not sure and not np.isnan(found.k_hat):
             found = found + draw(problem, coordinates, more, count * draws)
     return verdict(problem, found)
 
@@ -149,7 +153,7 @@ def verdict(problem: Problem, found: Weighed) -> Verdict:
         count = int((~np.isfinite(found.log_weights)).sum())
         trouble = f"the density is not finite at {count} of {len(found.w)} draws of the fit"
         return Verdict(found, trouble, None)
-    if k_hat <= K_HAT_GOOD:
+    if k_hat <= K_HAT_GOOD and found.efficiency >= LEAST_EFFICIENT:
         return Verdict(found, None, None)
     if not k_hat <= K_HAT_LIMIT:
         trouble = f"the fit misses some of the posterior (k̂ = {k_hat:.2f})"
@@ -165,6 +169,7 @@ def verdict(problem: Problem, found: Weighed) -> Verdict:
         )
         return Verdict(found, trouble, None)
     remark = (
-        f"the posterior is no Gaussian (k̂ = {k_hat:.2f}): the fit is rough, but better than none"
+        f"the posterior is no Gaussian (k̂ = {k_hat:.2f}, efficiency {found.efficiency:.2g}): the "
+        "fit is rough, but better than none"
     )
     return Verdict(found, None, remark)

@@ -183,8 +183,9 @@ def sample_posterior(
 
     `prior` is a distribution of θ, such as `declared_prior(space)`, or the normal prior on z.
 
-    In calibrated coordinates chains start at draws of the fit, twice as wide as it is. In a Scaling
-    they start at the modes that calibration found, where those were several, or else at the initial
+    In calibrated coordinates chains start at draws of the fit, twice as wide as it is, and every
+    other one at what the search has found besides, if it has found anything. In a Scaling they
+    start at the modes that calibration found, where those were several, or else at the initial
     values of the space, or, if it has none, at random points of normalized space. They run side by
     side where there is a device for each. `draws` takes them as they come.
     """
@@ -195,9 +196,9 @@ def sample_posterior(
         start = init_to_uniform
         if space.initial:
             start = init_to_original("theta", coordinates, space.initial)
-        if report is not None and len(report.modes) > 1:
-            modes = np.array(report.modes)[np.arange(settled.chains) % len(report.modes)]
-            first = {"theta_z": jnp.asarray(modes, float)}
+    if report is not None and len(report.modes) > 1:
+        modes = np.array(report.modes)[np.arange(settled.chains) % len(report.modes)]
+        first = {"theta_z": _in_coordinates(jnp.asarray(modes, float), coordinates, settled.seed)}
     kernel = NUTS(
         model,
         dense_mass=settled.dense_mass,
@@ -221,6 +222,15 @@ def sample_posterior(
                 draws.add(part.z["theta_z"], part.fields)
             advance(part.done)
     return draws.result()
+
+
+def _in_coordinates(modes: Array, coordinates: AbstractCoordinates, seed: int) -> Array:
+    """Of the modes, each a z of the root, where chains begin: of a fit, not in its middle."""
+    if isinstance(coordinates, Scaling):
+        return modes
+    drawn = DISPERSION * jax.random.normal(jax.random.key(seed), modes.shape)
+    found = coordinates.to_normalized(coordinates.root.to_original(modes))
+    return jnp.where((modes == modes[0]).all(-1, keepdims=True), drawn, found)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scalejax import Scaling
+from scalejax import Scaling, Whitened
 from scalejax.calibrate import CoordinatesKind, Report
 from scalejax.numpyro import Chunk, declared_prior
 from scalejax.sampling import Sampling
@@ -78,6 +78,17 @@ def test_chains_begin_at_all_modes_that_were_found(case, monkeypatch):
     sampling = Sampling(chains=5, warmup=1, samples=1)
     fit.sample_posterior(measurement, scaling, case[3], sampling, prior=prior, report=report)
     np.testing.assert_allclose(found["theta_z"][:, 0], [0.25, -0.5, 0.25, -0.5, 0.25])
+
+
+def test_chains_begin_also_at_what_a_fit_leaves_out(case):
+    """Every other one there; the rest at draws of the fit, each at its own."""
+    _, scaling, *_ = case
+    mode, place = np.full(scaling.size, 0.25), np.full(scaling.size, -0.5)
+    fitted = Whitened(scaling, mode, 0.1 * np.eye(scaling.size))
+    found = fit._in_coordinates(jnp.stack([mode, place, mode, place]), fitted, 0)
+    np.testing.assert_allclose(found[1::2], np.full((2, scaling.size), -7.5), rtol=1e-9)
+    assert 1 < found[::2].std() < 3
+    assert not (found[0] == found[2]).any()
 
 
 @pytest.mark.slow
