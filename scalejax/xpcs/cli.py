@@ -102,7 +102,7 @@ def fit(
         typer.Option(
             min=0.5,
             max=0.999,
-            help="0.95 in nested coordinates and after a rough calibration, or 0.9.",
+            help="0.98 in nested coordinates, 0.95 after a rough calibration, or 0.9.",
         ),
     ] = None,
     seed: Annotated[

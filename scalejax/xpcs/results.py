@@ -37,8 +37,8 @@ class Results:
         self.output, self.console = output, _Console()
         self.written: list[str] = []
         self.lost: list[str] = []
-        self.draws: Draws | None = None
-        """What is being drawn, to be kept where a run is cut off."""
+        self.draws: list[Draws] = []
+        """What has been and is being drawn: where a run is cut off, the most of it is kept."""
 
     def say(self, what: Any) -> None:
         """Print: text as it is, without markup."""

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,11 @@ from scalejax.xpcs.inputs import Measurement
 from scalejax.xpcs.pictures import DIMS, measured_and_fitted
 from scalejax.xpcs.results import Results
 from scalejax.xpcs.tables import posterior_table
+
+FEW = 0.05
+"""The part of all draws that may have diverged for shorter steps to be worth a try."""
+CAREFUL = 0.995
+"""The acceptance that these are for."""
 
 
 @dataclass(frozen=True)
@@ -149,19 +154,12 @@ def _by_importance(run: Run, results: Results, coordinates, report):
 def _sampled(run: Run, results: Results, coordinates, report):
     """The posterior by chains, and the coordinates and the report it has been sampled with.
 
-    Where a draw is higher than the mode, once more from there.
+    Where a draw is higher than the mode, once more from there; where a few have diverged, once more
+    with shorter steps, unless the user has said how long these are to be.
     """
     for again in (False, True):
         sampling = run.sampling.settled(report)
-        results.say(
-            f"NUTS with {sampling.chains} chains of {sampling.warmup} + {sampling.samples} draws"
-        )
-        results.draws = Draws(run.measurement, coordinates)
-        results.draws.attrs.update(_attributes(run, report))
-        result = sample_posterior(
-            run.measurement, coordinates, run.space, sampling, prior=run.prior, report=report,
-            draws=results.draws,
-        )  # fmt: skip
+        result = _chains(run, results, coordinates, report, sampling)
         better = report and exceeded(
             result, run.measurement, coordinates, run.scaling, report, prior=run.prior
         )
@@ -173,13 +171,33 @@ def _sampled(run: Run, results: Results, coordinates, report):
         )
         if not again:
             results.say("Beginning again from there.")
+            results.draws.clear()
             coordinates, report = _coordinates(run, results, theta)
+    diverging = result["sample_stats"]["diverging"].values
+    if run.sampling.target_accept is None and 0 < diverging.mean() <= FEW:
+        results.say(f"{diverging.sum()} draws diverged. Once more, with shorter steps.")
+        sampling = replace(sampling, target_accept=CAREFUL)
+        result = _chains(run, results, coordinates, report, sampling)
     return result, coordinates, report
+
+
+def _chains(run: Run, results: Results, coordinates, report, sampling: Sampling):
+    """Chains, of which a run that is cut off keeps the draws, or those of a run before it."""
+    results.say(
+        f"NUTS with {sampling.chains} chains of {sampling.warmup} + {sampling.samples} draws"
+    )
+    draws = Draws(run.measurement, coordinates)
+    draws.attrs.update(_attributes(run, report))
+    results.draws.append(draws)
+    return sample_posterior(
+        run.measurement, coordinates, run.space, sampling, prior=run.prior, report=report,
+        draws=draws,
+    )  # fmt: skip
 
 
 def _keep(results: Results) -> str:
     """Write what has been drawn so far, and say what that was."""
-    draws = results.draws
+    draws = max(results.draws, key=len, default=None)
     if draws is None or not len(draws):
         return "nothing had been drawn yet"
     count = len(draws)

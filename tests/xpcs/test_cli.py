@@ -127,8 +127,8 @@ def test_calibration_settles_how_to_sample(how, tmp_path):
 @pytest.mark.parametrize(
     ("report", "settled"),
     [
-        (Report(CoordinatesKind.NESTED, 10, k_hat=0.5), (300, 0.95, False, False)),
-        (Report(CoordinatesKind.NESTED, 10, k_hat=0.9), (1000, 0.95, False, True)),
+        (Report(CoordinatesKind.NESTED, 10, k_hat=0.5), (300, 0.98, False, False)),
+        (Report(CoordinatesKind.NESTED, 10, k_hat=0.9), (1000, 0.98, False, True)),
         (Report(CoordinatesKind.DENSE, 10, k_hat=0.5), (300, 0.9, False, True)),
         (Report(CoordinatesKind.DENSE, 10, k_hat=0.9), (1000, 0.95, False, True)),
         (Report(CoordinatesKind.DIAGONAL, 10, k_hat=0.5), (1000, 0.95, True, True)),

@@ -11,6 +11,7 @@ from scalejax.sampling import Sampling
 from scalejax.xpcs import default_config, fit, for_mode, read_space, run
 from scalejax.xpcs.fit import Draws, exceeded, log_density
 from scalejax.xpcs.inputs import simulate_measurement
+from scalejax.xpcs.results import Results
 from tests.xpcs.test_cli import run as command
 
 
@@ -89,6 +90,38 @@ def test_chains_begin_also_at_what_a_fit_leaves_out(case):
     np.testing.assert_allclose(found[1::2], np.full((2, scaling.size), -7.5), rtol=1e-9)
     assert 1 < found[::2].std() < 3
     assert not (found[0] == found[2]).any()
+
+
+@pytest.mark.parametrize(
+    ("target", "diverged", "accepted"),
+    [
+        (None, [3, 0], [0.9, 0.995]),
+        (None, [3, 1], [0.9, 0.995]),
+        (None, [0], [0.9]),
+        (None, [100], [0.9]),
+        (0.8, [3], [0.8]),
+    ],
+)
+def test_a_few_divergent_draws_take_shorter_steps(
+    target, diverged, accepted, case, tmp_path, monkeypatch
+):
+    """Once more; not where nearly all diverge, nor where the user has said how long steps are."""
+    measurement, scaling, prior, space = case
+    found = []
+
+    def sample_posterior(*args, draws, **options):
+        diverging = np.arange(400).reshape(4, 100) < diverged[len(found)]
+        found.append(args[3].target_accept)
+        draws.add(np.zeros((4, 100, scaling.size)), {"diverging": diverging})
+        return draws.result()
+
+    monkeypatch.setattr(run, "sample_posterior", sample_posterior)
+    sampling = Sampling(target_accept=target)
+    settings = run.Run(measurement, scaling, space, sampling, "declared", prior, "none", "static",
+                       "matched", "nuts", tmp_path)  # fmt: skip
+    result, *_ = run._sampled(settings, Results(tmp_path), scaling, None)
+    assert found == accepted
+    assert int(result["sample_stats"]["diverging"].sum()) == diverged[-1]
 
 
 @pytest.mark.slow
