@@ -1,6 +1,7 @@
 """Calibration: what it finds on known posteriors, and when it refuses."""
 
 import re
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,13 @@ from jax.scipy.special import logsumexp
 
 from benchmarks.targets import TARGETS, YEARS, counts, line, line_prior, line_residuals
 from scalejax import Parameter, ParameterSpace, Scaling, Whitened, WhitenedLowRank
-from scalejax.calibrate import from_draws, from_log_density, from_residuals
+from scalejax.calibrate import (
+    CoordinatesKind,
+    Report,
+    from_draws,
+    from_log_density,
+    from_residuals,
+)
 
 KEY = jax.random.key(0)
 PLAIN = Scaling(0.0, 1.0, -1e3, 1e3, groups={"x": 2})
@@ -139,6 +146,23 @@ def refused(result, scaling, reason):
     assert any(re.search(reason, text) for text in report.reasons), report.reasons
     assert len(set(report.reasons)) == len(report.reasons)
     assert "no calibration: the coordinates as they were" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("changes", "good"),
+    [
+        ({}, True),
+        ({"k_hat": 0.71}, False),
+        ({"efficiency": 0.09}, False),
+        ({"efficiency": float("nan")}, True),
+        ({"doubts": ("there is another",)}, False),
+        ({"kind": CoordinatesKind.DIAGONAL}, False),
+    ],
+)
+def test_what_is_good(changes, good):
+    """Not what a k̂ says of a handful of draws that have all the weight."""
+    report = Report(CoordinatesKind.NESTED, 10, k_hat=0.5, efficiency=0.5)
+    assert replace(report, **changes).good is good
 
 
 def test_starts_are_needed():
