@@ -296,6 +296,16 @@ def test_several_modes_are_never_good(name, float64):
     assert report.reasons
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mode_far_outside_the_unit_of_z_is_not_good(seed, float64):
+    """No search from the unit of z comes there; those around the fit, which is as wide, do."""
+    log_density = mixture([[0.0] * 4, [2.0, -2.0, 4.0, 19.0]], [3.0, 3.0])
+    _, report = from_log_density(log_density, free(4), key=jax.random.key(seed))
+    assert not report.good
+    assert any("the fit leaves that out" in said for said in (*report.reasons, *report.doubts))
+
+
 @jax.custom_vjp
 def backwards_only(theta):
     return -50 * (theta**2).sum()

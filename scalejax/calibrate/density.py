@@ -42,7 +42,8 @@ def from_log_density(
     side: from `start`, a θ (by default that at z = 0), and from quasi-random normal z. Each takes
     a few dozen steps; those that are lowest, and all that end in different places, go on by
     Newton's method. Where only one start has reached the best mode, the search is widened, up to
-    three times as far. No direction is taken to be wider than the unit of z. `draws` of the fitted
+    three times as far; where the fit is about as wide as the unit of z, it goes on around it, three
+    times as wide. No direction is taken to be wider than the unit of z. `draws` of the fitted
     Gaussian are weighed against the density.
 
     For more than 2000 parameters there are at most 4 starts, the curvature is a diagonal and `rank`
@@ -107,4 +108,10 @@ def _fit(problem, key, start, starts, draws, max_steps, rank, bend):
         return refused(problem, NOWHERE_FINITE, (0, tried))
     # Places where searches began, too: a search leaves the lower half of a ring.
     seen = np.concatenate([zs[np.isfinite(values)], *begun])
-    return fitted(problem, Found(modes, seen, (found, tried)), check_key, draws, bend)
+
+    def search(points):
+        ends, potentials = minimised(problem, points, min(max_steps, 50))
+        return ends[np.isfinite(potentials)]
+
+    what = Found(modes, seen, (found, tried), search=search, count=starts)
+    return fitted(problem, what, check_key, draws, bend)

@@ -6,6 +6,7 @@ search ended.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +37,8 @@ from scalejax.nested import NestedLaplace
 # Precision of the normal prior on z that is added to a density without a mode: little, and then so
 # much that it ends next to z = 0, whatever the density.
 EXTRA = (1.0, 100.0)
+# The width of a fit, in z, from which searches begin around it, and how many times as wide.
+NARROW, WIDER = 0.3, 3.0
 # How many times its mean a weight may be at a place that a search has found: e^10.
 HEAVY = 10.0
 
@@ -52,6 +55,10 @@ class Found:
     """How many have reached the best mode, of how many."""
     doubts: tuple[str, ...] = ()
     """What else speaks against it."""
+    search: Callable[[Array], np.ndarray] | None = None
+    """Where searches end that begin at points, (count, P), with a finite density there."""
+    count: int = 0
+    """How many of them there are to be."""
 
 
 def fitted(
@@ -79,7 +86,7 @@ def fitted(
 
     if reasons:
         return finished(problem.base, modes=tuple(tuple(end.z.tolist()) for end in found.modes))
-    keys = jax.random.split(key, 6)
+    keys = jax.random.split(key, 8)
     linear = weighed = curved = None
     if arrived:
         linear = whitened(problem.base, best.z, best.factor, CoordinatesKind.DENSE)
@@ -102,7 +109,8 @@ def fitted(
     if curved:
         # By draws that no choice was made on.
         check = weigh(problem, curved.coordinates, keys[3], draws)
-        missing = _left_out(problem, curved.coordinates, check.weighed, found.seen)
+        seen = _seen(problem, curved.coordinates, found, keys[6])
+        missing = _left_out(problem, curved.coordinates, check.weighed, seen)
         trouble = check.trouble or (missing and missing.said)
         if trouble is None:
             reasons[:] = [] if check.remark is None else [check.remark]
@@ -123,7 +131,8 @@ def fitted(
     reasons += more
     missing = None
     if kind is not CoordinatesKind.NONE:
-        missing = _left_out(problem, coordinates, check.weighed, found.seen)
+        seen = _seen(problem, coordinates, found, keys[7])
+        missing = _left_out(problem, coordinates, check.weighed, seen)
     return finished(
         coordinates,
         kind=kind,
@@ -178,6 +187,18 @@ def _elsewhere(problem, key, draws, along) -> tuple[Straightened | None, tuple[i
         if best and not _hopeless(best.weighed):
             break
     return best, starts
+
+
+def _seen(problem: Problem, coordinates: AbstractLayer, found: Found, key: Array) -> np.ndarray:
+    """Where searches have come: those before the fit, and others that begin around it.
+
+    The first began all over the unit of z. A fit that is as wide as that is not surrounded by them.
+    """
+    w = jax.random.normal(key, (max(found.count, 1), problem.base.size), problem.dtype)
+    layers = depth(problem.base, coordinates)
+    if found.search is None or np.std(rows_down(coordinates, layers, w)[0], axis=0).max() < NARROW:
+        return found.seen
+    return np.concatenate([found.seen, found.search(rows_down(coordinates, layers, WIDER * w)[0])])
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def left_out(apart: float, gap: float) -> str:
     """That a search came where a fit knows of nothing, how far away and how much lower."""
     return (
         f"a search came {apart:.2g} standard deviations of the fit away, where the density is as "
-        f"much as e^-{gap:.1f} of that in its middle: the fit leaves that out"
+        f"much as e^-{max(gap, 0.0):.1f} of that in its middle: the fit leaves that out"
     )
 
 

@@ -40,7 +40,6 @@ class Resampled:
     """Of the weights' tail."""
     log_evidence: float
     """log ∫ exp(log_density) dθ: that of the model, where the density has all its constants."""
-    log_evidence_error: float
 
     @property
     def draws(self) -> Float[np.ndarray, "n P"]:
@@ -53,6 +52,15 @@ class Resampled:
         return float(1 / (self.weights**2).sum())
 
     @property
+    def _heavier(self) -> float:
+        """By how much errors are larger than those of weights that have a variance.
+
+        Beyond k̂ = 1/2 they have none, and a mean of n of them converges as n^(k̂ − 1) and not as
+        n^(−1/2).
+        """
+        return float(len(self.weights) ** max(self.k_hat - 0.5, 0.0))
+
+    @property
     def mean(self) -> Float[np.ndarray, " P"]:
         """Of the weighed draws."""
         return self.weights @ self.theta
@@ -63,15 +71,21 @@ class Resampled:
         return np.sqrt(self.weights @ (self.theta - self.mean) ** 2)
 
     @property
+    def log_evidence_error(self) -> float:
+        """The Monte Carlo standard error of the log evidence."""
+        unevenness = len(self.weights) / self.effective - 1
+        return self._heavier * float(np.sqrt(max(unevenness, 0.0) / len(self.weights)))
+
+    @property
     def mean_error(self) -> Float[np.ndarray, " P"]:
         """The Monte Carlo standard error of the mean."""
-        return np.sqrt(self.weights**2 @ (self.theta - self.mean) ** 2)
+        return self._heavier * np.sqrt(self.weights**2 @ (self.theta - self.mean) ** 2)
 
     @property
     def sd_error(self) -> Float[np.ndarray, " P"]:
         """That of the sd."""
         off = (self.theta - self.mean) ** 2 - self.sd**2
-        return np.sqrt(self.weights**2 @ off**2) / (2 * np.maximum(self.sd, 1e-300))
+        return self._heavier * np.sqrt(self.weights**2 @ off**2) / (2 * np.maximum(self.sd, 1e-300))
 
 
 def resample(
@@ -85,7 +99,8 @@ def resample(
     A standard normal in the coordinates is drawn from, and each draw weighed by the density of θ,
     `log_density`, side by side. Weights are smoothed by Pareto's distribution (Vehtari et al.
     2024, arXiv:1507.02646), and draws resampled systematically. Errors are those of
-    self-normalised importance sampling (Owen 2013, chapter 9).
+    self-normalised importance sampling (Owen 2013, chapter 9), larger where k̂ is above 1/2, and
+    weights have no variance.
 
     **Raises** `ValueError` for fewer than 100 draws, and `NotTrusted` where the weights say that
     these are not draws of the posterior: k̂ above 0.7, or less than 0.1 effective draws a draw.
@@ -126,7 +141,6 @@ def resample(
         _systematic(weights, choice_key),
         k_hat,
         found.log_mean_weight + constant,
-        float(np.sqrt(max(1 / efficiency - 1, 0.0) / draws)),
     )
 
 
