@@ -175,7 +175,9 @@ def _sampled(run: Run, results: Results, coordinates, report):
             coordinates, report = _coordinates(run, results, theta)
     diverging = result["sample_stats"]["diverging"].values
     if run.sampling.target_accept is None and 0 < diverging.mean() <= FEW:
-        results.say(f"{diverging.sum()} draws diverged. Once more, with shorter steps.")
+        results.say(
+            f"{diverging.sum()} of {diverging.size} draws diverged. Once more, with shorter steps."
+        )
         sampling = replace(sampling, target_accept=CAREFUL)
         result = _chains(run, results, coordinates, report, sampling)
     return result, coordinates, report
