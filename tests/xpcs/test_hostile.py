@@ -170,12 +170,15 @@ def test_what_cannot_be_written_is_said_and_the_rest_is(tmp_path, capsys):
     def full(path):
         raise OSError(28, "No space left on device")
 
-    results = Results(tmp_path)
+    output = tmp_path / "[red]"  # a name that rich would take for a colour
+    output.mkdir()
+    results = Results(output)
     results.write("posterior.nc", full)
     results.write("fit.png", lambda path: Path(path).write_text("here"))
     assert (results.lost, results.written) == (["posterior.nc"], ["fit.png"])
-    assert [path.name for path in tmp_path.iterdir()] == ["fit.png"]
-    assert "No space left on device" in capsys.readouterr().out
+    assert [path.name for path in output.iterdir()] == ["fit.png"]
+    said = "".join(capsys.readouterr().out.split())  # wherever lines are broken
+    assert "[red]/posterior.nc:Nospaceleftondevice" in said
 
 
 @pytest.mark.parametrize("size", [1e-300, 1e-12, 1.0, 1e12, 1e300])
