@@ -20,7 +20,7 @@ from scalejax.nested import NestedLaplace
 # How far tables go, and from how many places they are taken. How many they have: as few as will do,
 # so that the curve rises, and means and widths are off by no more than this, in those widths; of
 # these places one in so many is looked at.
-REACH, FINE, PLACES, OFF, LOOKED_AT = 5.5, 353, (23, 45), 0.5, 6
+REACH, FINE, PLACES, OFF, LOOKED_AT = 5.5, 353, (23, 89), 0.25, 6
 
 
 def straightened(
