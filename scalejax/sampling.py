@@ -33,10 +33,10 @@ class Sampling:
         kind = CoordinatesKind.NONE if report is None else report.kind
         good = report is not None and report.good
         # Where a posterior was bent, narrow places are left far out, which take shorter steps.
-        short = {CoordinatesKind.NESTED: 0.98, CoordinatesKind.NONE: 0.9}
+        accepted = {CoordinatesKind.NESTED: 0.98, CoordinatesKind.NONE: 0.9}
         default = Sampling(
             warmup=300 if good else 1000,
-            target_accept=short.get(kind, 0.9 if good else 0.95),
+            target_accept=accepted.get(kind, 0.9 if good else 0.95),
             dense_mass=kind in (CoordinatesKind.NONE, CoordinatesKind.DIAGONAL),
             adapt_mass=not (good and kind is CoordinatesKind.NESTED),
         )

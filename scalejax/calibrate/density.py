@@ -83,12 +83,12 @@ def _fit(problem, key, start, starts, draws, max_steps, rank, bend):
         z = jnp.concatenate([first[None], spread(search_key, count, size, problem.dtype)])[:count]
         ends, potentials = minimised(problem, z, max_steps)
         return low_rank_fit(problem, ends, potentials, check_key, rank)
-    tried, found, modes = 0, 0, []
+    tried, found, modes, steps = 0, 0, [], min(max_steps, 50)
     zs, values, begun = np.zeros((0, size)), np.zeros(0), []
     for i in range(ROUNDS):
         points = spread(jax.random.fold_in(search_key, i), starts, size, problem.dtype)
         points = jnp.concatenate([first[None], points])[:starts] if i == 0 else points
-        more, potentials = minimised(problem, points, min(max_steps, 50))
+        more, potentials = minimised(problem, points, steps)
         tried += len(more)
         begun.append(np.asarray(points, np.float64))
         zs, values = np.concatenate([zs, more]), np.concatenate([values, potentials])
@@ -110,7 +110,7 @@ def _fit(problem, key, start, starts, draws, max_steps, rank, bend):
     seen = np.concatenate([zs[np.isfinite(values)], *begun])
 
     def search(points):
-        ends, potentials = minimised(problem, points, min(max_steps, 50))
+        ends, potentials = minimised(problem, points, steps)
         return ends[np.isfinite(potentials)]
 
     what = Found(modes, seen, (found, tried), search=search, count=starts)

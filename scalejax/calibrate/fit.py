@@ -109,9 +109,10 @@ def fitted(
     if curved:
         # By draws that no choice was made on.
         check = weigh(problem, curved.coordinates, keys[3], draws)
-        seen = _seen(problem, curved.coordinates, found, keys[6])
-        missing = _left_out(problem, curved.coordinates, check.weighed, seen)
-        trouble = check.trouble or (missing and missing.said)
+        trouble = check.trouble
+        if trouble is None:
+            missing = _left_out(problem, curved.coordinates, check.weighed, found, keys[6])
+            trouble = missing and missing.said
         if trouble is None:
             reasons[:] = [] if check.remark is None else [check.remark]
             return finished(
@@ -131,8 +132,7 @@ def fitted(
     reasons += more
     missing = None
     if kind is not CoordinatesKind.NONE:
-        seen = _seen(problem, coordinates, found, keys[7])
-        missing = _left_out(problem, coordinates, check.weighed, seen)
+        missing = _left_out(problem, coordinates, check.weighed, found, keys[7])
     return finished(
         coordinates,
         kind=kind,
@@ -189,18 +189,6 @@ def _elsewhere(problem, key, draws, along) -> tuple[Straightened | None, tuple[i
     return best, starts
 
 
-def _seen(problem: Problem, coordinates: AbstractLayer, found: Found, key: Array) -> np.ndarray:
-    """Where searches have come: those before the fit, and others that begin around it.
-
-    The first began all over the unit of z. A fit that is as wide as that is not surrounded by them.
-    """
-    w = jax.random.normal(key, (max(found.count, 1), problem.base.size), problem.dtype)
-    layers = depth(problem.base, coordinates)
-    if found.search is None or np.std(rows_down(coordinates, layers, w)[0], axis=0).max() < NARROW:
-        return found.seen
-    return np.concatenate([found.seen, found.search(rows_down(coordinates, layers, WIDER * w)[0])])
-
-
 @dataclass(frozen=True)
 class _Missing:
     """A place that a fit leaves out."""
@@ -210,7 +198,7 @@ class _Missing:
 
 
 def _left_out(
-    problem: Problem, coordinates: AbstractLayer, weighed: Weighed, seen: np.ndarray
+    problem: Problem, coordinates: AbstractLayer, weighed: Weighed, found: Found, key: Array
 ) -> _Missing | None:
     """Whether a search has come where there is much that the fit does not know of.
 
@@ -219,6 +207,7 @@ def _left_out(
     of a curve it is the marginal along it that decides.
     """
 
+    seen = _seen(problem, coordinates, found, key)
     z = jnp.asarray(seen, problem.dtype)
     inside, w = np.ones(len(z), bool), z
     layers = depth(problem.base, coordinates)
@@ -241,3 +230,17 @@ def _left_out(
         return None
     i = int(np.argmin(np.where(heavy, gap, np.inf)))
     return _Missing(seen[i], left_out(float(np.sqrt(distance[i])), float(gap[i])))
+
+
+def _seen(problem: Problem, coordinates: AbstractLayer, found: Found, key: Array) -> np.ndarray:
+    """Where searches have come: those before the fit, and others that begin around it.
+
+    The first began all over the unit of z. A fit that is as wide as that is not surrounded by them.
+    """
+    if found.search is None:
+        return found.seen
+    w = jax.random.normal(key, (found.count, problem.base.size), problem.dtype)
+    layers = depth(problem.base, coordinates)
+    if np.std(rows_down(coordinates, layers, w)[0], axis=0).max() < NARROW:
+        return found.seen
+    return np.concatenate([found.seen, found.search(rows_down(coordinates, layers, WIDER * w)[0])])
