@@ -68,6 +68,8 @@ def run(name: str, json_file: Path | None, resume: bool, quick: bool) -> None:
         found = [entry["row"] for entry in known if head.items() <= entry.items()]
         if not found:
             found = measure()
+            # Each compiled function maps memory, of which a process has so many pieces.
+            jax.clear_caches()
             _add(json_file, *({**head, "row": row} for row in found))
         for row in found:
             print(
@@ -84,6 +86,8 @@ def run(name: str, json_file: Path | None, resume: bool, quick: bool) -> None:
 
 
 def _read(json_file: Path) -> list[dict]:
+    if not json_file.exists():
+        return []
     return [json.loads(line) for line in json_file.read_text(encoding="utf-8").splitlines()]
 
 

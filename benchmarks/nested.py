@@ -25,7 +25,8 @@ from scalejax import Scaling
 from scalejax.calibrate import NotTrusted, from_log_density, resample
 from scalejax.diagnostics.chains import R_HAT_LIMIT
 from scalejax.numpyro import declared_prior
-from scalejax.xpcs.fit import calibrated, log_density
+from scalejax.xpcs.fit import calibrated
+from scalejax.xpcs.posterior import log_density
 
 DEVICES = 1
 SEEDS = (0, 1, 2)

@@ -16,7 +16,8 @@ from benchmarks import Limit, markdown
 from benchmarks.posterior import simulated
 from scalejax import Scaling
 from scalejax.numpyro import declared_prior
-from scalejax.xpcs.fit import calibrated, log_density
+from scalejax.xpcs.fit import calibrated
+from scalejax.xpcs.posterior import log_density
 
 DEVICES = 1
 SEEDS = range(20, 60)

@@ -17,8 +17,8 @@ from scalejax.diagnostics import gradient_balance
 from scalejax.numpyro import declared_prior
 from scalejax.xpcs import default_config, for_mode, read_space
 from scalejax.xpcs.fit import calibrated
-from scalejax.xpcs.fit import log_density as xpcs_log_density
 from scalejax.xpcs.inputs import simulate_measurement
+from scalejax.xpcs.posterior import log_density as xpcs_log_density
 
 IMAGES = Path(__file__).parent / "pages" / "images"
 

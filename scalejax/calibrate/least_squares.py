@@ -14,17 +14,31 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from scalejax.blocks import Blocks, Normal
 from scalejax.calibrate.target import AbstractTarget, with_derivative
 from scalejax.coordinates import AbstractCoordinates
+
+
+class _Squared(eqx.Module):
+    """Squares of residuals by blocks."""
+
+    residuals: Callable[[Array, Any], Array]
+
+    def __call__(self, theta: Array, block: Any) -> Array:
+        return self.residuals(theta, block) ** 2
 
 
 class OfResiduals(AbstractTarget):
     """Log-density = −½·Σ residuals² + log_prior, of θ; see `from_residuals`."""
 
     base: AbstractCoordinates
-    residuals: Callable[[Array], Array]
+    residuals: Callable[..., Array]
+    """Of θ, or of θ and a block."""
     residuals_at: Callable[[Array, Array], Array] | None
     log_prior: Callable[[Array], Any]
+    blocks: Blocks | None
+    rowwise: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+    """Places of what enters one row of the residuals each."""
     linear: tuple[int, ...] = eqx.field(static=True)
     """Places of what enters the residuals linearly."""
     noise: int | None = eqx.field(static=True)
@@ -41,8 +55,14 @@ class OfResiduals(AbstractTarget):
         log_prior: Callable,
         linear: Sequence[str],
         noise: str | None,
+        blocks: Blocks | None,
+        rowwise: Sequence[str],
     ) -> OfResiduals:
-        """With names in place of places. **Raises** `ValueError` for a noise that is a vector."""
+        """With names in place of places.
+
+        **Raises** `ValueError` for a noise that is a vector, and a group of `rowwise` that has not
+        one element a row.
+        """
         places = {group.name: part for group, part in base.slices()}
         index = np.arange(base.size)
         pinned = np.asarray(base.pinned)
@@ -51,9 +71,20 @@ class OfResiduals(AbstractTarget):
         if len(of_noise) > 1 and not pinned[of_noise].any():
             raise ValueError(f"noise: expected one standard deviation; {noise!r} is a vector")
         free = len(of_noise) == 1 and not pinned[of_noise].any()
-        count = int(np.prod(jax.eval_shape(residuals, base.low).shape))
         at = int(of_noise[0]) if free else None
-        return cls(base, residuals, residuals_at, log_prior, solved, at, count)
+        by_row = tuple(tuple(index[places[name]].tolist()) for name in rowwise)
+        if blocks is None:
+            count = int(np.prod(jax.eval_shape(residuals, base.low).shape))
+        else:
+            shape = blocks.shape(residuals, base.low)
+            count = int(np.prod(shape[:-1], dtype=int)) * blocks.items
+            for name, group in zip(rowwise, by_row, strict=True):
+                if len(group) != shape[0]:
+                    raise ValueError(
+                        f"rowwise: expected one element of {name!r} for each of {shape[0]} rows of "
+                        f"residuals; it has {len(group)}"
+                    )
+        return cls(base, residuals, residuals_at, log_prior, blocks, by_row, solved, at, count)
 
     @property
     def nonlinear(self) -> int:
@@ -62,8 +93,14 @@ class OfResiduals(AbstractTarget):
         return free - len(self.linear) - (self.noise is not None)
 
     def of_z(self, z: Float[Array, " P"]) -> Array:
-        """The residuals, in units of the noise."""
-        return jnp.asarray(self.residuals(self.base.to_original(z)), z.dtype)
+        """The residuals, in units of the noise; of data in blocks those of some blocks."""
+        theta = self.base.to_original(z)
+        if self.blocks is None:
+            return jnp.asarray(self.residuals(theta), z.dtype)
+        whole = self.blocks.items // self.blocks.size
+        some = np.unique(np.linspace(0, max(whole - 1, 0), 8).astype(int))
+        found = [self.residuals(theta, self.blocks.block(i)) for i in some]
+        return jnp.asarray(found, z.dtype)[..., : self.blocks.items]
 
     def rest(self, z: Float[Array, " P"]) -> Float[Array, ""]:
         """The log-density but for the residuals."""
@@ -71,22 +108,28 @@ class OfResiduals(AbstractTarget):
 
     def log_density(self, z: Float[Array, " P"]) -> Float[Array, ""]:
         """Of z."""
-        return self.rest(z) - (self.of_z(z) ** 2).sum() / 2
+        if self.blocks is None:
+            return self.rest(z) - (self.of_z(z) ** 2).sum() / 2
+        square = self.blocks.sum(_Squared(self.residuals), self.base.to_original(z))
+        return self.rest(z) - jnp.asarray(square, z.dtype) / 2
+
+    @property
+    def at_once(self) -> bool:
+        """Unless data come in blocks."""
+        return self.blocks is None
 
     @property
     def tangents(self) -> float:
-        """One a parameter: the prior's own curvature is next to nothing."""
-        return float(self.base.size)
+        """One a parameter, or a group by row: the prior's own curvature is next to nothing."""
+        return float(self.base.size - sum(len(group) - 1 for group in self.rowwise))
 
     def probe(self, z: Float[Array, " P"]) -> Array:
-        """All residuals times the noise."""
-        return self.errors_of_z(z, None)
+        """All residuals times the noise; of data in blocks nothing, since they run forwards."""
+        return self.errors_of_z(z, None) if self.blocks is None else z
 
     def curvature(self, z: Float[Array, " P"], *, forwards: bool) -> Float[Array, "P P"]:
         """Gauss and Newton's, and that of the rest."""
-        residual, slopes = with_derivative(lambda z: jnp.ravel(self.of_z(z)), z, forwards=forwards)
-        highest = jax.lax.Precision.HIGHEST
-        gauss_newton = jnp.matmul(slopes.T, slopes, precision=highest)
+        total, pull, gauss_newton = self._normal(z, forwards=forwards)
         if (noise := self.noise) is not None:
             # The noise divides every residual, and how that bends them is known. With r = e/σ and e
             # taken for linear, the Hessian of Σ r²/2 is more than JᵀJ by
@@ -94,21 +137,51 @@ class OfResiduals(AbstractTarget):
             def log_noise(z):
                 return jnp.log(self.base.to_original(z)[noise])
 
-            along, total = jax.grad(log_noise)(z), (residual**2).sum()
-            held = jnp.matmul(residual, slopes, precision=highest) + total * along
+            along = jax.grad(log_noise)(z)
+            held = pull + total * along
             gauss_newton += total * (jnp.outer(along, along) - jax.jacrev(jax.grad(log_noise))(z))
             gauss_newton -= jnp.outer(held, along) + jnp.outer(along, held)
         return gauss_newton - jax.jacrev(jax.grad(self.rest))(z)
 
+    def _normal(self, z: Float[Array, " P"], *, forwards: bool) -> Normal:
+        """Σ r², Jᵀr and JᵀJ, of z."""
+        highest = jax.lax.Precision.HIGHEST
+        if self.blocks is None:
+            residual, slopes = with_derivative(
+                lambda z: jnp.ravel(self.of_z(z)), z, forwards=forwards
+            )
+            return Normal(
+                (residual**2).sum(),
+                jnp.matmul(residual, slopes, precision=highest),
+                jnp.matmul(slopes.T, slopes, precision=highest),
+            )
+        theta, inner = with_derivative(self.base.to_original, z, forwards=True)
+        found = self.blocks.normal(self.residuals, theta, rowwise=self.rowwise)
+        square, pull, gram = (jnp.asarray(x, z.dtype) for x in found)
+        gram = jnp.matmul(inner.T, jnp.matmul(gram, inner, precision=highest), precision=highest)
+        return Normal(square, inner.T @ pull, gram)
+
     # --- of a part of the data, or of all where that is None ---
+
+    def share(self, part: Array | None) -> float:
+        """How much of all data a part is."""
+        if part is None:
+            return 1.0
+        if self.residuals_at is None and self.blocks is not None:
+            return len(part) / self.blocks.items
+        return len(part) / self.count
 
     def errors(self, theta: Float[Array, " P"], part: Array | None) -> Float[Array, " m"]:
         """Residuals times the noise, which they do not depend on then."""
         dtype = jnp.result_type(float)
-        if part is None or self.residuals_at is None:
-            found = jnp.ravel(jnp.asarray(self.residuals(theta), dtype))
+        if part is not None and self.residuals_at is not None:
+            found = self.residuals_at(theta, part)
+        elif self.blocks is not None:
+            items = jnp.arange(self.blocks.items) if part is None else part
+            found = jnp.ravel(self.residuals(theta, self.blocks.take(items).block(0)))
         else:
-            found = jnp.asarray(self.residuals_at(theta, part), dtype)
+            found = jnp.ravel(self.residuals(theta))
+        found = jnp.asarray(found, dtype)
         return found if self.noise is None else found * theta[self.noise].astype(dtype)
 
     def errors_of_z(self, z: Float[Array, " P"], part: Array | None) -> Float[Array, " m"]:

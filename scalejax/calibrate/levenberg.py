@@ -54,13 +54,20 @@ class LeastSquares:
         return self.target.count
 
     def part(self, key: Array, count: int) -> Array | None:
-        """Places of `count` residuals, spread over all of them; None where all are wanted."""
-        if self.target.residuals_at is None or count >= self.count:
+        """Places of `count` residuals, spread over all of them; None where all are wanted.
+
+        Of data in blocks, without `residuals_at`, places of as many items as have those.
+        """
+        target, total = self.target, self.count
+        if target.residuals_at is None and target.blocks is not None:
+            total = target.blocks.items
+            count = -(-count * total // self.count)
+        if count >= total or (target.residuals_at is None and target.blocks is None):
             return None
         # One from each of `count` equal stretches.
-        edges = np.linspace(0, self.count, count + 1)
+        edges = np.linspace(0, total, count + 1)
         places = edges[:-1] + np.asarray(jax.random.uniform(key, (count,))) * np.diff(edges)
-        return jnp.asarray(np.minimum(places.astype(int), self.count - 1))
+        return jnp.asarray(np.minimum(places.astype(int), total - 1))
 
     def heights(self, z: Array, part: Array | None) -> np.ndarray:
         """−log density by the part of the data at each of z, once what can be solved for is."""
@@ -77,13 +84,12 @@ class LeastSquares:
         )
         directions = self.problem.base.size + len(self.target.linear)
         self._count(float(taken.sum()) * (4 * EVALUATION + directions * TANGENT), part)
-        used = self.count if part is None else len(part)
+        used = round(self.count * self.target.share(part))
         fits = [Fit(*row, used) for row in zip(ends, heights, curvatures, strict=True)]
         return sorted(fits, key=lambda fit: fit.height if np.isfinite(fit.height) else np.inf)
 
     def _count(self, spent: float, part: Array | None) -> None:
-        share = 1.0 if part is None else len(part) / self.count
-        self.problem.spent += spent * share
+        self.problem.spent += spent * self.target.share(part)
 
 
 # --- traced ---
@@ -99,7 +105,7 @@ def _descended(target: OfResiduals, z: Array, part: Array | None, steps: Array, 
 
 def _one(target: OfResiduals, z: Array, *, part: Array | None, steps: Array, forwards: bool):
     size = len(z)
-    share = 1.0 if part is None else len(part) / target.count
+    share = target.share(part)
 
     def body(carry):
         z, height, weight, damping, taken, still, _ = carry

@@ -58,8 +58,15 @@ class Problem:
         if not count:
             return np.zeros(0)
         self.spent += EVALUATION * count
-        size = FEW if count <= FEW else MANY
-        found = [np.asarray(self.compiled(_potentials)(part)) for part in in_parts(z, size)]
+        if self.target.at_once:
+            size = FEW if count <= FEW else MANY
+            found = [np.asarray(self.compiled(_potentials)(part)) for part in in_parts(z, size)]
+        else:
+            one_by_one = self.compiled(_one_by_one)
+            found = [
+                np.asarray(one_by_one(part, min(count - i * MANY, MANY)))
+                for i, part in enumerate(in_parts(z, MANY))
+            ]
         return np.concatenate(found)[:count]
 
     def value_and_gradient(self, z: Float[Array, " P"]) -> tuple[Array, Array]:
@@ -75,6 +82,15 @@ class Problem:
 
 def _potentials(target: AbstractTarget, z: Array) -> Array:
     return jax.vmap(target.potential)(z)
+
+
+def _one_by_one(target: AbstractTarget, z: Array, count: int | Array) -> Array:
+    """Of the first rows of z alone."""
+
+    def step(i, found):
+        return found.at[i].set(target.potential(z[i]))
+
+    return jax.lax.fori_loop(0, count, step, jnp.zeros(len(z), z.dtype))
 
 
 def _value_and_gradient(target: AbstractTarget, z: Array) -> tuple[Array, Array]:

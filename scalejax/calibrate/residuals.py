@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from scalejax.blocks import Blocks
 from scalejax.calibrate.compiled import callable_leaf
 from scalejax.calibrate.fit import Found, fitted
 from scalejax.calibrate.guard import guarded
@@ -32,14 +33,16 @@ UNEXPLAINED = 1.5
 
 
 def from_residuals(
-    residuals: Callable[[Float[Array, " P"]], Float[Array, "..."]],
+    residuals: Callable[..., Float[Array, "..."]],
     coordinates: AbstractCoordinates,
     *,
     log_prior: Callable[[Float[Array, " P"]], Float[ArrayLike, ""]],
     key: Array,
     residuals_at: Callable[[Float[Array, " P"], Int[Array, " m"]], Float[Array, " m"]]
     | None = None,
+    blocks: Blocks | None = None,
     linear: Sequence[str] = (),
+    rowwise: Sequence[str] = (),
     noise: str | None = None,
     start: Float[ArrayLike, " P"] | None = None,
     starts: int | None = None,
@@ -55,6 +58,10 @@ def from_residuals(
     the residuals, by their places in `residuals(theta).ravel()`: with it the search begins on a
     small part of the data.
 
+    With `blocks`, the data cut into them, it is `residuals(theta, block)`, of shape (…, items), and
+    memory is that of a block, however many there are. `rowwise` names groups whose k-th element
+    enters row k of the residuals alone, the first axis: one derivative does for each of these then.
+
     Of `starts` points, `start` (a θ; by default that at z = 0) and quasi-random normal z, the best
     are looked at with more of the data, the best of those go on by Levenberg and Marquardt's
     method, then the best ends on more of the data, and what is left by Newton's method on all. By
@@ -67,8 +74,9 @@ def from_residuals(
     Where the posterior bends along a parameter, the coordinates do so too; `along` names it, if it
     is known.
 
-    **Raises** `ValueError` for starts below 1, names in `linear` or `noise` that are no group, an
-    `along` that is no parameter, and nothing for a hard posterior.
+    **Raises** `ValueError` for starts below 1, names in `linear`, `rowwise` or `noise` that are no
+    group, `rowwise` without blocks or of another number of rows, an `along` that is no parameter,
+    and nothing for a hard posterior.
 
     Examples:
         >>> import jax
@@ -86,11 +94,14 @@ def from_residuals(
     if starts is not None:
         check_starts(starts)
     bend = place_of(coordinates, along)
-    if unknown := sorted({*linear, *(() if noise is None else (noise,))} - set(coordinates)):
+    named = {*linear, *rowwise, *(() if noise is None else (noise,))}
+    if unknown := sorted(named - set(coordinates)):
         raise ValueError(
             f"{', '.join(unknown)} is none of the groups {', '.join(coordinates)}: expected their "
-            "names in linear and noise"
+            "names in linear, rowwise and noise"
         )
+    if rowwise and blocks is None:
+        raise ValueError("rowwise: expected only with data in blocks")
 
     target = OfResiduals.of(
         coordinates,
@@ -99,6 +110,8 @@ def from_residuals(
         callable_leaf(log_prior),
         linear,
         noise,
+        blocks,
+        rowwise,
     )
     if starts is None:
         starts = 2 ** int(np.clip(4 + target.nonlinear, *FEWEST_AND_MOST))

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from scalejax.blocks import Blocks
 from scalejax.coordinates import AbstractCoordinates
 
 
@@ -37,6 +38,14 @@ class AbstractTarget(eqx.Module):
     def probe(self, z: Float[Array, " P"]) -> Array:
         """What `curvature` differentiates."""
 
+    @property
+    def at_once(self) -> bool:
+        """Whether densities at many places are best worked out side by side.
+
+        Those of data in blocks are not, which fill a processor's cache with one.
+        """
+        return True
+
     def potential(self, z: Float[Array, " P"]) -> Float[Array, ""]:
         """−log density, and infinity where that is no number."""
         value = -self.log_density(z)
@@ -48,6 +57,12 @@ class OfDensity(AbstractTarget):
 
     base: AbstractCoordinates
     of_theta: Callable[[Array], Float[ArrayLike, ""]]
+
+    @property
+    def at_once(self) -> bool:
+        """Unless there are data in blocks in it."""
+        leaves = jax.tree.leaves(self.of_theta, is_leaf=lambda x: isinstance(x, Blocks))
+        return not any(isinstance(leaf, Blocks) for leaf in leaves)
 
     def log_density(self, z: Float[Array, " P"]) -> Float[Array, ""]:
         """By the pullback of the coordinates."""
@@ -79,6 +94,11 @@ class WithPrior(AbstractTarget):
     def log_density(self, z: Float[Array, " P"]) -> Float[Array, ""]:
         """The sum of both."""
         return self.target.log_density(z) - self.precision * (z**2).sum() / 2
+
+    @property
+    def at_once(self) -> bool:
+        """As the target's."""
+        return self.target.at_once
 
     @property
     def tangents(self) -> float:

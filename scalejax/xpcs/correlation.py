@@ -5,7 +5,6 @@ Source: He et al., PNAS 2024, doi:10.1073/pnas.2401162121. It knows no bounds, p
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import equinox as eqx
@@ -13,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
+
+from scalejax.xpcs.sinc import sinc
 
 # Where a rate would fall to 0 or below, it levels off at about these instead (Å²/s and 1/s). Both
 # are far below what a measurement resolves.
@@ -79,9 +80,30 @@ def two_time(
         >>> print(two_time(theta, experiment))
         [[1.2 1.2 1.2]]
     """
-    theta = {name: jnp.asarray(value) for name, value in theta.items()}
     i, j = experiment.pairs
-    decay, strain = _decay_and_strain(theta, experiment, i, j)
+    return two_time_of_pairs(theta, experiment, i, j)
+
+
+def two_time_of_pairs(
+    theta: Mapping[str, Float[ArrayLike, "..."]],
+    experiment: Experiment,
+    i: Int[ArrayLike, " m"],
+    j: Int[ArrayLike, " m"],
+) -> Float[Array, "n_phi m"]:
+    """`two_time` at some pairs of frames, by their indices i < j.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from scalejax.xpcs import Experiment
+        >>> from scalejax.xpcs.correlation import two_time_of_pairs
+        >>> experiment = Experiment(t=jnp.arange(3.0), phi=jnp.zeros(1), q=0.0, gap=0.0)
+        >>> theta = {"contrast": jnp.array([0.2]), "offset": jnp.ones(1),
+        ...          "D0": 1.0, "alpha": 0.0, "D_offset": 0.0}
+        >>> print(two_time_of_pairs(theta, experiment, jnp.array([0]), jnp.array([2])))
+        [[1.2]]
+    """
+    theta = {name: jnp.asarray(value) for name, value in theta.items()}
+    decay, strain = _decay_and_strain(theta, experiment, jnp.asarray(i), jnp.asarray(j))
 
     def at_angle(phi, contrast, offset):
         return offset + contrast * decay * _shear_factor(theta, strain, phi)
@@ -132,7 +154,7 @@ def _decay_and_strain(theta, experiment, i, j):
 def _shear_factor(theta, strain, phi):
     if strain is None:
         return 1.0
-    return _sinc(strain * jnp.cos(jnp.deg2rad(phi - theta["phi0"]))) ** 2
+    return sinc(strain * jnp.cos(jnp.deg2rad(phi - theta["phi0"]))) ** 2
 
 
 def to_matrix(
@@ -168,17 +190,3 @@ def _levelled(x, floor):
     # (x + root)/2 cancels for negative x; the other form divides by almost 0 for positive x.
     below = floor**2 / (2 * (root - jnp.where(x > 0, 0, x)))
     return jnp.where(x > 0, (x + root) / 2, below)
-
-
-def _sinc(x):
-    """sin(x)/x, with derivatives that are right next to 0.
-
-    There the derivative of the quotient, and of jnp.sinc, is a difference of nearly equal numbers
-    over a small one. The angles at which the phase vanishes are among those that are measured.
-    """
-    small = jnp.abs(x) < 0.5
-    y = jnp.where(small, x * x, 0)
-    # Σ (−y)^k/(2k + 1)!: at x = 1/2 the first term left out is 5e-17.
-    series = 1 + sum((-y) ** k / float(math.factorial(2 * k + 1)) for k in range(1, 7))
-    far = jnp.where(small, 1, x)
-    return jnp.where(small, series, jnp.sin(far) / far)

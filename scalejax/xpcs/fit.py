@@ -11,78 +11,25 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
-from jax.scipy.stats import norm
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 from numpyro.infer import NUTS, init_to_uniform
 
 from scalejax.calibrate import Report, from_log_density, from_residuals
 from scalejax.coordinates import AbstractCoordinates
-from scalejax.numpyro import NormalPrior, chunks, init_to_original, init_to_standard_normal
+from scalejax.numpyro import chunks, init_to_original, init_to_standard_normal
 from scalejax.sampling import Sampling
 from scalejax.scaling import Scaling
 from scalejax.space import ParameterSpace
-from scalejax.xpcs.correlation import Experiment, two_time, two_time_at
 from scalejax.xpcs.inputs import Measurement
-from scalejax.xpcs.model import model
+from scalejax.xpcs.model import blockwise
 from scalejax.xpcs.parameters import PER_ANGLE
+from scalejax.xpcs.posterior import Posterior, Prior, log_density
 
 DISPERSION = 2.0
 """How much wider than the fitted Gaussian chains begin, so that R-hat can tell where they end."""
 EXCEEDED = 3.0
 """By how much a draw's log-density may exceed the mode's: by rounding, and what a search leaves."""
-
-Prior = dist.Distribution | NormalPrior
-
-
-def log_density(
-    measurement: Measurement, scaling: Scaling, *, prior: Prior
-) -> Callable[[Float[Array, " P"]], Float[Array, ""]]:
-    """The log-density of θ, of shape (P,), that `fit` samples, up to a constant.
-
-    `prior` is a distribution of θ, or the normal prior on z of `scaling`.
-    """
-    return Partial(_Posterior.log_density, _Posterior.of(measurement, scaling, prior))
-
-
-class _Posterior(eqx.Module):
-    """Residuals in units of the noise, and the log-density but for their squares, of θ.
-
-    With the data as arrays, so that what is compiled serves for all data of a shape.
-    """
-
-    c2: Float[Array, "n_phi n_pairs"]
-    experiment: Experiment
-    scaling: Scaling
-    prior: Prior
-
-    @classmethod
-    def of(cls, measurement: Measurement, scaling: Scaling, prior: Prior) -> _Posterior:
-        c2 = jnp.asarray(measurement.c2, scaling.low.dtype)
-        return cls(c2, measurement.experiment, scaling, prior)
-
-    def residuals(self, theta):
-        values = self.scaling.unpack(theta)
-        return (self.c2 - two_time(values, self.experiment)) / values["sigma"]
-
-    def residuals_at(self, theta, index):
-        values = self.scaling.unpack(theta)
-        found = two_time_at(values, self.experiment, index)
-        return (self.c2.ravel()[index] - found) / values["sigma"]
-
-    def rest(self, theta):
-        noise = self.c2.size * jnp.log(self.scaling.unpack(theta)["sigma"])
-        if not isinstance(self.prior, NormalPrior):
-            return jnp.asarray(self.prior.log_prob(theta)) - noise
-        z = self.scaling.to_normalized(theta)
-        # z of what is pinned has its density from the pullback.
-        density = norm.logpdf(z, scale=self.prior.scale)
-        density = jnp.where(self.scaling.pinned, 0, density).sum()
-        return density - self.scaling.log_det(z) - noise
-
-    def log_density(self, theta):
-        return self.rest(theta) - (self.residuals(theta) ** 2).sum() / 2
 
 
 def calibrated(
@@ -104,16 +51,17 @@ def calibrated(
                for name, value in space.initial.items()}  # fmt: skip
     first = scaling.pack({**median, **initial}) if start is None else start
     options: Any = {"key": jax.random.key(seed), "start": first}
+    posterior = Posterior.of(measurement, scaling, prior=prior)
     if method == "laplace":
-        density = log_density(measurement, scaling, prior=prior)
-        return from_log_density(density, scaling, **options)
-    posterior = _Posterior.of(measurement, scaling, prior)
+        return from_log_density(Partial(Posterior.log_density, posterior), scaling, **options)
     return from_residuals(
-        Partial(_Posterior.residuals, posterior),
+        posterior.residuals,
         scaling,
-        log_prior=Partial(_Posterior.rest, posterior),
-        residuals_at=Partial(_Posterior.residuals_at, posterior),
+        log_prior=Partial(Posterior.rest, posterior),
+        residuals_at=Partial(Posterior.residuals_at, posterior),
+        blocks=posterior.c2,
         linear=PER_ANGLE,
+        rowwise=PER_ANGLE,
         noise="sigma",
         **options,
     )
@@ -190,6 +138,7 @@ def sample_posterior(
     side where there is a device for each. `draws` takes them as they come.
     """
     settled: Any = sampling.settled(None)
+    scaling: Any = coordinates.root
     draws = Draws(measurement, coordinates) if draws is None else draws
     start, first = init_to_standard_normal(scale=DISPERSION), None
     if isinstance(coordinates, Scaling):
@@ -200,7 +149,7 @@ def sample_posterior(
         modes = np.array(report.modes)[np.arange(settled.chains) % len(report.modes)]
         first = {"theta_z": _in_coordinates(jnp.asarray(modes, float), coordinates, settled.seed)}
     kernel = NUTS(
-        model,
+        blockwise,
         dense_mass=settled.dense_mass,
         adapt_mass_matrix=settled.adapt_mass,
         target_accept_prob=settled.target_accept,
@@ -213,8 +162,7 @@ def sample_posterior(
         warmup=settled.warmup,
         samples=settled.samples,
         init_params=first,
-        args=(coordinates, measurement.experiment, measurement.c2),
-        kwargs={"prior": prior},
+        args=(coordinates, Posterior.of(measurement, scaling, prior=prior)),
     )
     with _progress(settled) as advance:
         for part in parts:

@@ -15,8 +15,9 @@ from scalejax.coordinates import AbstractCoordinates
 from scalejax.diagnostics.chains import summary
 from scalejax.sampling import Sampling
 from scalejax.scaling import Scaling
-from scalejax.xpcs.fit import Draws, Prior, log_density
+from scalejax.xpcs.fit import Draws
 from scalejax.xpcs.inputs import Measurement
+from scalejax.xpcs.posterior import Prior, log_density
 
 # Of the difference of two Monte Carlo estimates, in standard errors: of some hundred, none is
 # larger in 99 of 100 cases.

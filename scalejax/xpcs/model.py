@@ -9,6 +9,7 @@ from jaxtyping import ArrayLike, Float, Num
 from scalejax.coordinates import AbstractCoordinates
 from scalejax.numpyro import NormalPrior, sample_scaled
 from scalejax.xpcs.correlation import Experiment, two_time
+from scalejax.xpcs.posterior import Posterior
 
 
 def model(
@@ -28,3 +29,12 @@ def model(
     theta = sample_scaled("theta", scaling, prior=prior, shards=shards)
     mean = two_time(theta, experiment)
     numpyro.sample("c2", dist.Normal(mean, theta["sigma"]).to_event(2), obs=c2)
+
+
+def blockwise(coordinates: AbstractCoordinates, posterior: Posterior) -> None:
+    """The same, of data in blocks, as a factor: `posterior` has them, the prior and the model.
+
+    Sites: `theta_z` (P,), a deterministic one a group, and the factor `c2`.
+    """
+    theta = sample_scaled("theta", coordinates, prior=posterior.prior)
+    numpyro.factor("c2", posterior.log_likelihood(coordinates.pack(theta)))

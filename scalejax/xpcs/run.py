@@ -18,10 +18,11 @@ from scalejax import ParameterSpace, Scaling, __version__, plotting
 from scalejax.calibrate import NotTrusted, Report
 from scalejax.diagnostics.chains import R_HAT_LIMIT, concerns, of_chains, summary
 from scalejax.sampling import Sampling
-from scalejax.xpcs.fit import Draws, Prior, calibrated, exceeded, sample_posterior
+from scalejax.xpcs.fit import Draws, calibrated, exceeded, sample_posterior
 from scalejax.xpcs.importance import AGREED, agreement, by_importance, weighed_summary
 from scalejax.xpcs.inputs import Measurement
 from scalejax.xpcs.pictures import DIMS, measured_and_fitted
+from scalejax.xpcs.posterior import Prior
 from scalejax.xpcs.results import Results
 from scalejax.xpcs.tables import posterior_table
 

@@ -9,8 +9,9 @@ from scalejax.calibrate import CoordinatesKind, Report
 from scalejax.numpyro import Chunk, declared_prior
 from scalejax.sampling import Sampling
 from scalejax.xpcs import default_config, fit, for_mode, read_space, run
-from scalejax.xpcs.fit import Draws, exceeded, log_density
+from scalejax.xpcs.fit import Draws, exceeded
 from scalejax.xpcs.inputs import simulate_measurement
+from scalejax.xpcs.posterior import log_density
 from scalejax.xpcs.results import Results
 from tests.xpcs.test_cli import run as command
 

@@ -1,0 +1,119 @@
+"""The posterior of a measurement as functions of θ, its data in blocks.
+
+It knows no sampler and no calibration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax.scipy.stats import norm
+from jax.sharding import Mesh
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int
+
+from scalejax.blocks import Blocks
+from scalejax.numpyro import NormalPrior
+from scalejax.scaling import Scaling
+from scalejax.xpcs.correlation import Experiment, two_time_at, two_time_of_pairs
+from scalejax.xpcs.inputs import Measurement
+
+BLOCK = 2**16
+"""Correlations in a block: half a megabyte, so that what is made of them stays in a cache."""
+
+Prior = dist.Distribution | NormalPrior
+
+
+def log_density(
+    measurement: Measurement, scaling: Scaling, *, prior: Prior
+) -> Callable[[Float[Array, " P"]], Float[Array, ""]]:
+    """The log-density of θ, of shape (P,), that `fit` samples, up to a constant."""
+    return Partial(Posterior.log_density, Posterior.of(measurement, scaling, prior=prior))
+
+
+class Posterior(eqx.Module):
+    """The log-density of θ, of shape (P,), that `fit` samples, up to a constant, and its parts.
+
+    `prior` is a distribution of θ, or the normal prior on z of the Scaling. The data are arrays, so
+    that what is compiled serves for all data of a shape.
+    """
+
+    c2: Blocks
+    residuals: Residuals
+    prior: Prior
+
+    @classmethod
+    def of(
+        cls, measurement: Measurement, scaling: Scaling, *, prior: Prior, mesh: Mesh | None = None
+    ) -> Posterior:
+        """With the data in blocks, over the axis `data` of a mesh if there is one."""
+        i, j = (pair.astype(np.int32) for pair in measurement.experiment.pairs)
+        c2 = np.asarray(measurement.c2, scaling.low.dtype)
+        data = {"c2": c2, "i": i, "j": j}
+        blocks = Blocks.split(data, size=max(BLOCK // len(c2), 1), mesh=mesh)
+        return cls(blocks, Residuals(measurement.experiment, scaling), prior)
+
+    @property
+    def scaling(self) -> Scaling:
+        """In which the normal prior on z is stated."""
+        return self.residuals.scaling
+
+    def log_density(self, theta: Float[Array, " P"]) -> Float[Array, ""]:
+        """Of θ."""
+        return self.log_likelihood(theta) + self.log_prior(theta)
+
+    def log_likelihood(self, theta: Float[Array, " P"]) -> Float[Array, ""]:
+        """But for −½·log 2π a correlation."""
+        return self.c2.sum(_LogLikelihood(self.residuals), theta)
+
+    def log_prior(self, theta: Float[Array, " P"]) -> Float[Array, ""]:
+        """That of the prior."""
+        if not isinstance(self.prior, NormalPrior):
+            return jnp.asarray(self.prior.log_prob(theta))
+        z = self.scaling.to_normalized(theta)
+        # z of what is pinned has its density from the pullback.
+        density = norm.logpdf(z, scale=self.prior.scale)
+        density = jnp.where(self.scaling.pinned, 0, density).sum()
+        return density - self.scaling.log_det(z)
+
+    def rest(self, theta: Float[Array, " P"]) -> Float[Array, ""]:
+        """The log-density but for the squares of residuals."""
+        count = self.c2.items * self.residuals.experiment.phi.size
+        return self.log_prior(theta) - count * jnp.log(self.scaling.unpack(theta)["sigma"])
+
+    def residuals_at(
+        self, theta: Float[Array, " P"], index: Int[Array, " m"]
+    ) -> Float[Array, " m"]:
+        """Some of the residuals, by their places in all of them, angle after angle."""
+        values = self.scaling.unpack(theta)
+        angle, pair = jnp.divmod(index, self.c2.items)
+        c2 = self.c2.take(pair).block(0)["c2"][angle, jnp.arange(len(index))]
+        return (c2 - two_time_at(values, self.residuals.experiment, index)) / values["sigma"]
+
+
+class Residuals(eqx.Module):
+    """Those of θ, of shape (P,), and a block, in units of the noise, of shape (n_phi, pairs)."""
+
+    experiment: Experiment
+    scaling: Scaling
+
+    def __call__(self, theta: Float[Array, " P"], block: Any) -> Float[Array, "n_phi pairs"]:
+        """Of a block with c2 and its pairs, `i` and `j`."""
+        values = self.scaling.unpack(theta)
+        mean = two_time_of_pairs(values, self.experiment, block["i"], block["j"])
+        return (block["c2"] - mean) / values["sigma"]
+
+
+class _LogLikelihood(eqx.Module):
+    """The same, of each correlation."""
+
+    residuals: Residuals
+
+    def __call__(self, theta, block):
+        sigma = self.residuals.scaling.unpack(theta)["sigma"]
+        return -(self.residuals(theta, block) ** 2) / 2 - jnp.log(sigma)
