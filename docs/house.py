@@ -20,7 +20,8 @@ FLOORS = (
     ("coordinates", "rules", "density"),
     ("scaling", "whitened", "nested"),
     ("checks", "diagnostics", "numpyro", "calibrate"),
-    ("sampling", "plotting"),
+    ("sampling", "plotting", "saved"),
+    ("runs",),
     ("xpcs",),
 )
 

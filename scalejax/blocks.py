@@ -35,8 +35,8 @@ class Blocks(eqx.Module):
     the last item, which `counts` leaves out.
 
     With a `mesh` the blocks are laid over its axis `axis`: each device sums its own, and one
-    all-reduce adds them up. Sums over blocks have twice the digits of a float, on one device and over
-    several, so that they do not depend on how many there are, but for a last digit in rare cases.
+    all-reduce adds them up. Sums over blocks have twice the digits of a float, on one device and
+    over several: they do not depend on how many there are, but for a last digit in rare cases.
 
     Examples:
         >>> import jax, jax.numpy as jnp

@@ -21,6 +21,8 @@ from scalejax.calibrate.problem import EVALUATION, TANGENT, Problem
 LONGEST = 1.5
 # The part of a step over which the second derivative along it is a difference, as they advise.
 AHEAD = 0.1
+# Numbers that are held for what is worked out side by side.
+AT_ONCE = 1e7
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,14 @@ class LeastSquares:
     def heights(self, z: Array, part: Array | None) -> np.ndarray:
         """−log density by the part of the data at each of z, once what can be solved for is."""
         self._count(len(z) * (2 * EVALUATION + len(self.target.linear) * TANGENT), part)
-        found = self.problem.compiled(_heights, forwards=self.problem.forwards)(z, part)
+        # As many at once as a few hundred megabytes hold.
+        each = (self.count if part is None else len(part)) * (len(self.target.linear) + 1)
+        heights = self.problem.compiled(
+            _heights,
+            forwards=self.problem.forwards,
+            at_once=int(np.clip(AT_ONCE / each, 1, len(z))),
+        )
+        found = heights(z, part)
         found = np.asarray(found, np.float64)
         return np.where(np.isfinite(found), found, np.inf)
 
@@ -95,8 +104,13 @@ class LeastSquares:
 # --- traced ---
 
 
-def _heights(target: OfResiduals, z: Array, part: Array | None, *, forwards: bool) -> Array:
-    return jax.vmap(lambda z: target.terms(target.settled(z, part, forwards=forwards), part)[0])(z)
+def _heights(
+    target: OfResiduals, z: Array, part: Array | None, *, forwards: bool, at_once: int
+) -> Array:
+    def one(z):
+        return target.terms(target.settled(z, part, forwards=forwards), part)[0]
+
+    return jax.lax.map(one, z, batch_size=at_once)
 
 
 def _descended(target: OfResiduals, z: Array, part: Array | None, steps: Array, *, forwards: bool):

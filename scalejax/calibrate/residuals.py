@@ -131,14 +131,20 @@ def _fit(problem, key, start, starts, draws, bend):
         points = jnp.concatenate([first[None], points])[: starts * 2**i]
         fits = _narrowed(squares, points, keys[1], widened=2**i)
         tried += len(points)
-        found = max(found, _agreeing(fits))
         candidates = _promising(fits, squares)
         if not candidates:
             continue
+        before = modes[:1]
         best = [*(end.z for end in modes), *(fit.z for fit in candidates)]
-        modes, _ = polished(problem, np.array(best), most=4 + i)
+        modes, led = polished(problem, np.array(best), most=4 + i)
         if not modes:
             continue
+        # A search that comes to the mode of the one before it speaks for it as well.
+        same = any(modes[0].apart(end.z) < 1.0 for end in before)
+        if not same:
+            found = _agreeing(fits)
+        elif led > 1:
+            found += _agreeing(fits)
         doubts = _unexplained(modes[0], problem)
         if not few_reached(found, tried) and not doubts:
             break

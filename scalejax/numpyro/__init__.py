@@ -4,6 +4,7 @@ Nothing in the core imports this package.
 """
 
 from scalejax.numpyro.chunks import Chunk as Chunk
+from scalejax.numpyro.chunks import chain_mesh as chain_mesh
 from scalejax.numpyro.chunks import chunks as chunks
 from scalejax.numpyro.density import log_density as log_density
 from scalejax.numpyro.distributions import DeclaredPrior as DeclaredPrior

@@ -111,6 +111,9 @@ def fit(
     float32: Annotated[
         bool, typer.Option("--float32", help="Compute in single precision.")
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was cut off, in --output.")
+    ] = False,
     progress: Annotated[
         bool | None, typer.Option(help="A progress bar; by default where there is a terminal.")
     ] = None,
@@ -118,8 +121,8 @@ def fit(
     """Sample the posterior of a measured two-time correlation, or of a simulated one.
 
     Without --data it simulates a measurement with known truth. It prints a table and writes
-    posterior.nc, fit.png and marginals.png. Only pairs of frames t1 < t2 are used. Bad input ends
-    with one line and status 2.
+    posterior.nc, fit.png and marginals.png, and, as it goes, what --resume needs. Only pairs of
+    frames t1 < t2 are used. Bad input ends with one line and status 2.
     """
     jax.config.update("jax_enable_x64", not float32)
     _keep_compilations()
@@ -155,23 +158,27 @@ def fit(
         seed=seed,
         progress=sys.stderr.isatty() if progress is None else progress,
     )
-    from scalejax.xpcs.run import Run, run_fit
+    from scalejax.xpcs.run import Fit, begin, run_fit
 
-    run_fit(
-        Run(
-            measurement,
-            scaling,
-            space,
-            sampling,
-            prior,
-            chosen,
-            calibrate,
-            mode,
-            rule,
-            sampler,
-            output,
-        )
+    run = Fit(
+        measurement,
+        scaling,
+        space,
+        sampling,
+        prior,
+        chosen,
+        calibrate,
+        mode,
+        rule,
+        sampler,
+        output,
+        resume,
     )
+    try:
+        kept = begin(run)
+    except (ValueError, OSError) as error:
+        _refuse("fit", error)
+    run_fit(run, kept)
 
 
 @app.command()

@@ -18,13 +18,14 @@ from numpyro.infer import NUTS, init_to_uniform
 from scalejax.calibrate import Report, from_log_density, from_residuals
 from scalejax.coordinates import AbstractCoordinates
 from scalejax.numpyro import chunks, init_to_original, init_to_standard_normal
+from scalejax.runs import Groups, Run, sample_stats
 from scalejax.sampling import Sampling
 from scalejax.scaling import Scaling
 from scalejax.space import ParameterSpace
 from scalejax.xpcs.inputs import Measurement
 from scalejax.xpcs.model import blockwise
 from scalejax.xpcs.parameters import PER_ANGLE
-from scalejax.xpcs.posterior import Posterior, Prior, log_density
+from scalejax.xpcs.posterior import Posterior, Prior, log_density, mesh_for
 
 DISPERSION = 2.0
 """How much wider than the fitted Gaussian chains begin, so that R-hat can tell where they end."""
@@ -51,7 +52,7 @@ def calibrated(
                for name, value in space.initial.items()}  # fmt: skip
     first = scaling.pack({**median, **initial}) if start is None else start
     options: Any = {"key": jax.random.key(seed), "start": first}
-    posterior = Posterior.of(measurement, scaling, prior=prior)
+    posterior = Posterior.of(measurement, scaling, prior=prior, mesh=mesh_for(measurement, 1))
     if method == "laplace":
         return from_log_density(Partial(Posterior.log_density, posterior), scaling, **options)
     return from_residuals(
@@ -76,34 +77,44 @@ class Draws:
     def __init__(self, measurement: Measurement, coordinates: AbstractCoordinates):
         self.measurement, self.coordinates = measurement, coordinates
         self.attrs: dict[str, Any] = {}
-        self._parts: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
+        self._parts: list[Groups] = []
         self._to_original = eqx.filter_jit(coordinates.to_original)
 
-    def add(self, z: np.ndarray, fields: Mapping[str, np.ndarray]) -> None:
-        """Take some draws of z, (chains, n, P), and what a sampler says of each."""
-        self._parts.append((z, np.asarray(self._to_original(z)), dict(fields)))
+    def add(self, z: np.ndarray, fields: Mapping[str, np.ndarray]) -> Groups:
+        """Take some draws of z, (chains, n, P), and what a sampler says of each; as they are kept.
 
-    def __len__(self) -> int:
-        """How many draws there are of each chain."""
-        return sum(z.shape[1] for z, _, _ in list(self._parts))
-
-    def result(self) -> az.InferenceData:
-        """What there is: every parameter in physical units, `theta_z`, and the sampler's fields."""
-        zs, thetas, fields = zip(*list(self._parts), strict=True)
-        theta = np.concatenate(thetas, axis=1)
+        Every parameter in physical units, `theta_z`, and the sampler's fields.
+        """
+        theta = np.asarray(self._to_original(z))
         values = {
             group.name: theta[..., part.start] if group.size is None else theta[..., part]
             for group, part in self.coordinates.slices()
         }
-        stats = {name: np.concatenate([part[name] for part in fields], 1) for name in fields[0]}
-        stats = {_SAMPLE_STATS.get(name, name): value for name, value in stats.items()}
-        if "lp" in stats:
-            stats["lp"] = -stats["lp"]
+        groups = {"posterior": {**values, "theta_z": z}, "sample_stats": sample_stats(fields)}
+        self.take(groups)
+        return groups
+
+    def take(self, groups: Groups) -> None:
+        """Take some draws as they were kept."""
+        self._parts.append(groups)
+
+    def __len__(self) -> int:
+        """How many draws there are of each chain."""
+        return sum(part["posterior"]["theta_z"].shape[1] for part in list(self._parts))
+
+    def result(self) -> az.InferenceData:
+        """What there is."""
+        parts = list(self._parts)
+        posterior, stats = (
+            {name: np.concatenate([part[group][name] for part in parts], 1)
+             for name in parts[0].get(group, {})}
+            for group in ("posterior", "sample_stats")
+        )  # fmt: skip
         result = az.from_dict(
-            {**values, "theta_z": np.concatenate(zs, axis=1)},
+            posterior,
             sample_stats=stats,
             observed_data={"c2": self.measurement.c2},
-            dims={**self.coordinates.dims, "theta_z": ["parameter"], "c2": ["phi", "pair"]},
+            dims={**self.dims, "c2": ["phi", "pair"]},
             coords={
                 **self.coordinates.coords(phi=self.measurement.experiment.phi),
                 "parameter": self.coordinates.flat_names,
@@ -112,9 +123,10 @@ class Draws:
         result.attrs.update(self.attrs)
         return result
 
-
-# As ArviZ names them.
-_SAMPLE_STATS = {"num_steps": "n_steps", "accept_prob": "acceptance_rate", "potential_energy": "lp"}
+    @property
+    def dims(self) -> dict[str, list[str]]:
+        """Names of the axes beyond those of chains and draws."""
+        return {**self.coordinates.dims, "theta_z": ["parameter"]}
 
 
 def sample_posterior(
@@ -126,6 +138,7 @@ def sample_posterior(
     prior: Prior,
     report: Report | None = None,
     draws: Draws | None = None,
+    run: Run | None = None,
 ) -> az.InferenceData:
     """The posterior of every parameter of `space` in physical units, and of `theta_z`.
 
@@ -155,6 +168,14 @@ def sample_posterior(
         target_accept_prob=settled.target_accept,
         init_strategy=start,
     )
+    after = None if run is None else run.after()
+    if run is not None and after is not None and after.done > settled.warmup:
+        count = after.done - settled.warmup
+        draws.take({
+            group: {name: array[:, :count] for name, array in arrays.items()}
+            for group, arrays in run.groups().items()
+        })  # fmt: skip
+    mesh = mesh_for(measurement, settled.chains)
     parts = chunks(
         kernel,
         jax.random.key(settled.seed),
@@ -162,12 +183,15 @@ def sample_posterior(
         warmup=settled.warmup,
         samples=settled.samples,
         init_params=first,
-        args=(coordinates, Posterior.of(measurement, scaling, prior=prior)),
+        mesh=mesh,
+        after=after,
+        args=(coordinates, Posterior.of(measurement, scaling, prior=prior, mesh=mesh)),
     )
     with _progress(settled) as advance:
         for part in parts:
-            if not part.warmup:
-                draws.add(part.z["theta_z"], part.fields)
+            groups = {} if part.warmup else draws.add(part.z["theta_z"], part.fields)
+            if run is not None:
+                run.add(part, groups, warmup=settled.warmup)
             advance(part.done)
     return draws.result()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -18,13 +19,16 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
 from scalejax.blocks import Blocks
-from scalejax.numpyro import NormalPrior
+from scalejax.numpyro import NormalPrior, chain_mesh
 from scalejax.scaling import Scaling
 from scalejax.xpcs.correlation import Experiment, two_time_at, two_time_of_pairs
 from scalejax.xpcs.inputs import Measurement
 
 BLOCK = 2**16
 """Correlations in a block: half a megabyte, so that what is made of them stays in a cache."""
+
+FEWEST = 4
+"""Blocks for each device, from which on they are laid over several."""
 
 Prior = dist.Distribution | NormalPrior
 
@@ -33,7 +37,22 @@ def log_density(
     measurement: Measurement, scaling: Scaling, *, prior: Prior
 ) -> Callable[[Float[Array, " P"]], Float[Array, ""]]:
     """The log-density of θ, of shape (P,), that `fit` samples, up to a constant."""
-    return Partial(Posterior.log_density, Posterior.of(measurement, scaling, prior=prior))
+    mesh = mesh_for(measurement, 1)
+    posterior = Posterior.of(measurement, scaling, prior=prior, mesh=mesh)
+    return Partial(Posterior.log_density, posterior)
+
+
+def mesh_for(measurement: Measurement, chains: int) -> Mesh | None:
+    """Where the blocks of a measurement lie: over devices that chains leave, if there are enough.
+
+    None for one device, or where the data are too few to be worth cutting up.
+    """
+    mesh = chain_mesh(chains, data=True)
+    enough = measurement.c2.size >= BLOCK * FEWEST * mesh.shape["data"]
+    if enough or jax.process_count() > 1:
+        return mesh if mesh.size > 1 else None
+    mesh = chain_mesh(chains)
+    return mesh if mesh.size > 1 else None
 
 
 class Posterior(eqx.Module):
@@ -55,6 +74,8 @@ class Posterior(eqx.Module):
         i, j = (pair.astype(np.int32) for pair in measurement.experiment.pairs)
         c2 = np.asarray(measurement.c2, scaling.low.dtype)
         data = {"c2": c2, "i": i, "j": j}
+        if mesh is not None and mesh.shape["data"] == 1:
+            mesh = None
         blocks = Blocks.split(data, size=max(BLOCK // len(c2), 1), mesh=mesh)
         return cls(blocks, Residuals(measurement.experiment, scaling), prior)
 

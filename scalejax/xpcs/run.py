@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import sys
@@ -12,12 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 import typer
 
 from scalejax import ParameterSpace, Scaling, __version__, plotting
 from scalejax.calibrate import NotTrusted, Report
 from scalejax.diagnostics.chains import R_HAT_LIMIT, concerns, of_chains, summary
+from scalejax.runs import Run, check_same, removed, versions, write_settings
 from scalejax.sampling import Sampling
+from scalejax.saved import load, save
 from scalejax.xpcs.fit import Draws, calibrated, exceeded, sample_posterior
 from scalejax.xpcs.importance import AGREED, agreement, by_importance, weighed_summary
 from scalejax.xpcs.inputs import Measurement
@@ -28,13 +33,15 @@ from scalejax.xpcs.tables import posterior_table
 
 FEW = 0.05
 """The part of all draws that may have diverged for shorter steps to be worth a try."""
+CHUNK = 50
+"""Draws of a chain that are written at once."""
 CAREFUL = 0.995
 """The acceptance that these are for."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a run is made of."""
+class Fit:
+    """What a fit is made of."""
 
     measurement: Measurement
     scaling: Scaling
@@ -47,16 +54,67 @@ class Run:
     rule: str
     sampler: str
     output: Path
+    resume: bool = False
 
 
-def run_fit(run: Run) -> None:
+class Kept:
+    """Files of a fit that can be cut off, in the order in which they come to be."""
+
+    def __init__(self, directory: Path):
+        self.directory, self._count = directory, 0
+
+    def next(self, name: str) -> Path:
+        """The path of the next of them: each fit goes through them in the same order."""
+        self._count += 1
+        return self.directory / f"{self._count}-{name}"
+
+
+def begin(run: Fit) -> Kept:
+    """The directory in which a fit keeps what it has, so that it can be cut off.
+
+    **Raises** `ValueError` for a run to resume that is not there, or is one of other settings, data
+    or versions; `OSError` where it cannot be written.
+    """
+    directory = run.output / "run"
+    settings = {**_settings(run), **versions()}
+    if run.resume:
+        check_same(directory / "run.json", settings)
+    elif jax.process_index() == 0:
+        removed(directory)
+        directory.mkdir(parents=True)
+        write_settings(directory / "run.json", settings)
+    return Kept(directory)
+
+
+def _settings(run: Fit) -> dict[str, str]:
+    """What a fit is a fit of, and how."""
+    experiment = run.measurement.experiment
+    numbers = (run.measurement.c2, experiment.t, experiment.phi, experiment.q, experiment.gap)
+    data = hashlib.sha256()
+    for array in numbers:
+        data.update(np.ascontiguousarray(array).tobytes())
+    space = hashlib.sha256(repr(run.space).encode())
+    options = {k: v for k, v in vars(run.sampling).items() if k != "progress"}
+    return {
+        "data (SHA-256)": data.hexdigest(),
+        "bounds, priors and initial values (SHA-256)": space.hexdigest(),
+        "mode": run.mode,
+        "rule": run.rule,
+        "prior": run.prior_name,
+        "calibration": run.calibration,
+        "sampler": run.sampler,
+        **{name: str(value) for name, value in options.items()},
+    }
+
+
+def run_fit(run: Fit, kept: Kept) -> None:
     """Calibrate, sample, and tell; once more from a better mode where sampling comes upon one."""
     results = Results(run.output)
     with _interruptible(lambda: _keep(results)):
-        _fit(run, results)
+        _fit(run, results, kept)
 
 
-def _fit(run: Run, results: Results) -> None:
+def _fit(run: Fit, results: Results, kept: Kept) -> None:
     measurement, space, scaling = run.measurement, run.space, run.scaling
     n_phi, n_pairs = measurement.c2.shape
     origin = "measured" if measurement.truth is None else "simulated"
@@ -65,10 +123,10 @@ def _fit(run: Run, results: Results) -> None:
         f"parameters in {run.rule} coordinates, {run.prior_name} prior"
     )
     names = [name for name in space if not space[name].pinned]
-    coordinates, report = _coordinates(run, results, start=None)
+    coordinates, report = _coordinates(run, results, kept, start=None)
     found = _by_importance(run, results, coordinates, report)
     if found is None or run.sampler != "importance":
-        result, coordinates, report = _sampled(run, results, coordinates, report)
+        result, coordinates, report = _sampled(run, results, kept, coordinates, report)
         table = summary(result, names)
         if found is not None:
             worst, count = agreement(found[0], result, coordinates)
@@ -106,7 +164,7 @@ def _fit(run: Run, results: Results) -> None:
         raise typer.Exit(1)
 
 
-def _attributes(run: Run, report: Report | None) -> dict[str, Any]:
+def _attributes(run: Fit, report: Report | None) -> dict[str, Any]:
     return {
         "scalejax_version": __version__,
         "mode": run.mode,
@@ -118,19 +176,26 @@ def _attributes(run: Run, report: Report | None) -> dict[str, Any]:
     }
 
 
-def _coordinates(run: Run, results: Results, start):
+def _coordinates(run: Fit, results: Results, kept: Kept, start):
     """Those to sample in, and the report of their calibration."""
     if run.calibration == "none":
         return run.scaling, None
-    coordinates, report = calibrated(
-        run.measurement, run.scaling, run.space, prior=run.prior, method=run.calibration,
-        seed=run.sampling.seed, start=start,
-    )  # fmt: skip
+    path = kept.next("calibration.npz")
+    if path.exists():
+        coordinates, report = load(path)
+        results.say("Calibrated before:")
+    else:
+        coordinates, report = calibrated(
+            run.measurement, run.scaling, run.space, prior=run.prior, method=run.calibration,
+            seed=run.sampling.seed, start=start,
+        )  # fmt: skip
+        if jax.process_index() == 0:
+            save(path, coordinates, report)
     results.say(f"Calibration by {run.calibration}: {report}")
     return coordinates, report
 
 
-def _by_importance(run: Run, results: Results, coordinates, report):
+def _by_importance(run: Fit, results: Results, coordinates, report):
     """The posterior without chains, if it is asked for and can be trusted."""
     if run.sampler == "nuts":
         return None
@@ -152,7 +217,7 @@ def _by_importance(run: Run, results: Results, coordinates, report):
     return found
 
 
-def _sampled(run: Run, results: Results, coordinates, report):
+def _sampled(run: Fit, results: Results, kept: Kept, coordinates, report):
     """The posterior by chains, and the coordinates and the report it has been sampled with.
 
     Where a draw is higher than the mode, once more from there; where a few have diverged, once more
@@ -160,7 +225,7 @@ def _sampled(run: Run, results: Results, coordinates, report):
     """
     for again in (False, True):
         sampling = run.sampling.settled(report)
-        result = _chains(run, results, coordinates, report, sampling)
+        result = _chains(run, results, kept, coordinates, report, sampling)
         better = report and exceeded(
             result, run.measurement, coordinates, run.scaling, report, prior=run.prior
         )
@@ -173,18 +238,18 @@ def _sampled(run: Run, results: Results, coordinates, report):
         if not again:
             results.say("Beginning again from there.")
             results.draws.clear()
-            coordinates, report = _coordinates(run, results, theta)
+            coordinates, report = _coordinates(run, results, kept, theta)
     diverging = result["sample_stats"]["diverging"].values
     if run.sampling.target_accept is None and 0 < diverging.mean() <= FEW:
         results.say(
             f"{diverging.sum()} of {diverging.size} draws diverged. Once more, with shorter steps."
         )
         sampling = replace(sampling, target_accept=CAREFUL)
-        result = _chains(run, results, coordinates, report, sampling)
+        result = _chains(run, results, kept, coordinates, report, sampling)
     return result, coordinates, report
 
 
-def _chains(run: Run, results: Results, coordinates, report, sampling: Sampling):
+def _chains(run: Fit, results: Results, kept: Kept, coordinates, report, sampling: Sampling):
     """Chains, of which a run that is cut off keeps the draws, or those of a run before it."""
     results.say(
         f"NUTS with {sampling.chains} chains of {sampling.warmup} + {sampling.samples} draws"
@@ -192,9 +257,21 @@ def _chains(run: Run, results: Results, coordinates, report, sampling: Sampling)
     draws = Draws(run.measurement, coordinates)
     draws.attrs.update(_attributes(run, report))
     results.draws.append(draws)
+    directory: Any = kept.next("chains")
+    settings: dict[str, str] = {}
+    chains = Run.begun(
+        directory, settings, draws=sampling.samples, size=CHUNK, dims=draws.dims,
+        resume=(directory / "run.json").exists(),
+    )  # fmt: skip
+    if (before := chains.after()) is not None:
+        warmup, total = sampling.warmup or 0, (sampling.warmup or 0) + sampling.samples
+        results.say(
+            f"Going on after {min(before.done, total)} of {total} draws of each chain, {warmup} of "
+            "them warmup"
+        )
     return sample_posterior(
         run.measurement, coordinates, run.space, sampling, prior=run.prior, report=report,
-        draws=draws,
+        draws=draws, run=chains,
     )  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def test_a_few_divergent_draws_take_shorter_steps(
     measurement, scaling, prior, space = case
     found = []
 
-    def sample_posterior(*args, draws, **options):
+    def sample_posterior(*args, draws, run, **options):
         diverging = np.arange(400).reshape(4, 100) < diverged[len(found)]
         found.append(args[3].target_accept)
         draws.add(np.zeros((4, 100, scaling.size)), {"diverging": diverging})
@@ -118,9 +118,10 @@ def test_a_few_divergent_draws_take_shorter_steps(
 
     monkeypatch.setattr(run, "sample_posterior", sample_posterior)
     sampling = Sampling(target_accept=target)
-    settings = run.Run(measurement, scaling, space, sampling, "declared", prior, "none", "static",
+    settings = run.Fit(measurement, scaling, space, sampling, "declared", prior, "none", "static",
                        "matched", "nuts", tmp_path)  # fmt: skip
-    result, *_ = run._sampled(settings, Results(tmp_path), scaling, None)
+    kept = run.begin(settings)
+    result, *_ = run._sampled(settings, Results(tmp_path), kept, scaling, None)
     assert found == accepted
     assert int(result["sample_stats"]["diverging"].sum()) == diverged[-1]
 
