@@ -138,10 +138,10 @@ class Run:
         settings = {**settings, **versions()}
         if resume:
             check_same(known, settings)
-            return run
-        if known.exists():
+        elif known.exists():
             raise ValueError(f"{run.directory} has a run already: resume it, or name another")
-        if _first_process():
+        together(f"begin {run.directory}")
+        if not resume and first_process():
             run.directory.mkdir(parents=True, exist_ok=True)
             write_settings(known, settings)
         return run
@@ -156,7 +156,7 @@ class Run:
 
     def add(self, chunk: Chunk, groups: Groups, *, warmup: int) -> None:
         """Write draws, and then the state after them: what is cut off between is drawn again."""
-        if not _first_process():
+        if not first_process():
             return
         if not chunk.warmup:
             last = chunk.done - warmup
@@ -270,5 +270,14 @@ def removed(directory: Path) -> None:
         shutil.rmtree(directory)
 
 
-def _first_process() -> bool:
+def first_process() -> bool:
+    """Whether this process is the one that writes."""
     return jax.process_index() == 0
+
+
+def together(what: str) -> None:
+    """Wait until all processes are here: what one of them has seen is what all have seen."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(what)

@@ -94,7 +94,7 @@ def chunks(
     if after is not None:
         state = _taken_up(state, after.state)
     along = PartitionSpec(CHAIN)
-    state = jax.tree.map(partial(_placed, sharding=NamedSharding(mesh, along)), state)
+    state = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, along))(state)
     given, static = eqx.partition((args, kwargs), eqx.is_array)
     given_along = jax.tree.map(partial(_spec_of, mesh=mesh), given)
 
@@ -176,10 +176,6 @@ def _taken_up(state: Any, leaves: list[np.ndarray] | None) -> Any:
         for old, new in zip(known, leaves, strict=True)
     ]
     return jax.tree.unflatten(structure, made)
-
-
-def _placed(leaf: Any, sharding: NamedSharding) -> Array:
-    return jax.device_put(leaf, sharding)
 
 
 def _spec_of(leaf: Any, mesh: Mesh) -> PartitionSpec:

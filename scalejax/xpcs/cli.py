@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -21,6 +22,7 @@ from scalejax import ParameterSpace, Scaling
 from scalejax.diagnostics import scaling_table, span
 from scalejax.rules import Rule, matched
 from scalejax.xpcs.config import default_config, load_config, read_mode, read_space
+from scalejax.xpcs.distributed import distributed, together_to_the_end
 from scalejax.xpcs.homodyne import distortions_of, homodyne, report_distortions
 from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL, for_mode
 from scalejax.xpcs.results import FILES
@@ -114,6 +116,17 @@ def fit(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was cut off, in --output.")
     ] = False,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|auto",
+            help="Of several processes, where the first listens; auto under SLURM and the like.",
+        ),
+    ] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="How many there are.")] = None,
+    process_id: Annotated[
+        int | None, typer.Option(min=0, help="Which of them this is, from 0.")
+    ] = None,
     progress: Annotated[
         bool | None, typer.Option(help="A progress bar; by default where there is a terminal.")
     ] = None,
@@ -129,6 +142,10 @@ def fit(
     with contextlib.suppress(RuntimeError):  # where JAX is running already, as it is under test
         # One CPU device a chain, so that chains run side by side.
         jax.config.update("jax_num_cpu_devices", chains)
+    try:
+        distributed(coordinator, processes, process_id)
+    except (ValueError, RuntimeError) as error:
+        _refuse("fit", error)
 
     from scalejax.numpyro import declared_prior, normal_prior
     from scalejax.sampling import Sampling
@@ -178,7 +195,8 @@ def fit(
         kept = begin(run)
     except (ValueError, OSError) as error:
         _refuse("fit", error)
-    run_fit(run, kept)
+    with together_to_the_end():
+        run_fit(run, kept)
 
 
 @app.command()
@@ -283,7 +301,7 @@ def _make_directory(path: Path) -> None:
     """Make sure, before anything is computed, that results can be written there."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".scalejax-probe"
+        probe = path / f".scalejax-probe-{os.getpid()}"
         probe.write_bytes(b"0" * 4096)
         probe.unlink()
         for name in FILES:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from scalejax.runs import first_process
+
 if TYPE_CHECKING:  # the command line imports this, and its help waits for no sampler
     from scalejax.xpcs.fit import Draws
 
@@ -31,10 +33,10 @@ class _Console(Console):
 
 
 class Results:
-    """Where results go: a terminal, and a directory."""
+    """Where results go: a terminal, and a directory. Of several processes the first alone tells."""
 
     def __init__(self, output: Path):
-        self.output, self.console = output, _Console()
+        self.output, self.console = output, _Console(quiet=not first_process())
         self.written: list[str] = []
         self.lost: list[str] = []
         self.draws: list[Draws] = []
@@ -46,6 +48,8 @@ class Results:
 
     def write(self, name: str, save: Callable[[str], Any]) -> None:
         """Write a file by `save(path)`, whole or not at all; say so if that cannot be done."""
+        if not first_process():
+            return
         part = self.output / f".part-{name}"
         try:
             save(str(part))

@@ -13,14 +13,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import typer
 
 from scalejax import ParameterSpace, Scaling, __version__, plotting
 from scalejax.calibrate import NotTrusted, Report
 from scalejax.diagnostics.chains import R_HAT_LIMIT, concerns, of_chains, summary
-from scalejax.runs import Run, check_same, removed, versions, write_settings
+from scalejax.runs import (
+    Run,
+    check_same,
+    first_process,
+    removed,
+    together,
+    versions,
+    write_settings,
+)
 from scalejax.sampling import Sampling
 from scalejax.saved import load, save
 from scalejax.xpcs.fit import Draws, calibrated, exceeded, sample_posterior
@@ -62,11 +69,16 @@ class Kept:
 
     def __init__(self, directory: Path):
         self.directory, self._count = directory, 0
+        self._known = set(directory.iterdir()) if directory.exists() else set()
 
-    def next(self, name: str) -> Path:
-        """The path of the next of them: each fit goes through them in the same order."""
+    def next(self, name: str) -> tuple[Path, bool]:
+        """The path of the next of them, and whether it was there when the fit began.
+
+        Each fit goes through them in the same order, and so does each of its processes.
+        """
         self._count += 1
-        return self.directory / f"{self._count}-{name}"
+        path = self.directory / f"{self._count}-{name}"
+        return path, path in self._known
 
 
 def begin(run: Fit) -> Kept:
@@ -79,11 +91,14 @@ def begin(run: Fit) -> Kept:
     settings = {**_settings(run), **versions()}
     if run.resume:
         check_same(directory / "run.json", settings)
-    elif jax.process_index() == 0:
+    elif first_process():
         removed(directory)
         directory.mkdir(parents=True)
         write_settings(directory / "run.json", settings)
-    return Kept(directory)
+    together("begin")
+    kept = Kept(directory)
+    together("begun")
+    return kept
 
 
 def _settings(run: Fit) -> dict[str, str]:
@@ -180,8 +195,8 @@ def _coordinates(run: Fit, results: Results, kept: Kept, start):
     """Those to sample in, and the report of their calibration."""
     if run.calibration == "none":
         return run.scaling, None
-    path = kept.next("calibration.npz")
-    if path.exists():
+    path, known = kept.next("calibration.npz")
+    if known:
         coordinates, report = load(path)
         results.say("Calibrated before:")
     else:
@@ -189,7 +204,7 @@ def _coordinates(run: Fit, results: Results, kept: Kept, start):
             run.measurement, run.scaling, run.space, prior=run.prior, method=run.calibration,
             seed=run.sampling.seed, start=start,
         )  # fmt: skip
-        if jax.process_index() == 0:
+        if first_process():
             save(path, coordinates, report)
     results.say(f"Calibration by {run.calibration}: {report}")
     return coordinates, report
@@ -257,12 +272,15 @@ def _chains(run: Fit, results: Results, kept: Kept, coordinates, report, samplin
     draws = Draws(run.measurement, coordinates)
     draws.attrs.update(_attributes(run, report))
     results.draws.append(draws)
-    directory: Any = kept.next("chains")
-    settings: dict[str, str] = {}
+    directory, known = kept.next("chains")
     chains = Run.begun(
-        directory, settings, draws=sampling.samples, size=CHUNK, dims=draws.dims,
-        resume=(directory / "run.json").exists(),
-    )  # fmt: skip
+        directory,
+        {},
+        draws=sampling.samples,
+        size=CHUNK,
+        dims=draws.dims,
+        resume=known and (directory / "run.json").exists(),
+    )
     if (before := chains.after()) is not None:
         warmup, total = sampling.warmup or 0, (sampling.warmup or 0) + sampling.samples
         results.say(
