@@ -19,6 +19,15 @@ from scalejax.calibrate.target import AbstractTarget, with_derivative
 from scalejax.coordinates import AbstractCoordinates
 
 
+class Part(eqx.Module):
+    """A part of the data, picked out before anything is compiled that is of the part alone."""
+
+    data: Any
+    """What `residuals_at` or `residuals` take."""
+    size: int = eqx.field(static=True)
+    """Of how many residuals."""
+
+
 class _Squared(eqx.Module):
     """Squares of residuals by blocks."""
 
@@ -34,7 +43,7 @@ class OfResiduals(AbstractTarget):
     base: AbstractCoordinates
     residuals: Callable[..., Array]
     """Of θ, or of θ and a block."""
-    residuals_at: Callable[[Array, Array], Array] | None
+    residuals_at: Callable[[Array, Any], Array] | None
     log_prior: Callable[[Array], Any]
     blocks: Blocks | None
     rowwise: tuple[tuple[int, ...], ...] = eqx.field(static=True)
@@ -93,14 +102,12 @@ class OfResiduals(AbstractTarget):
         return free - len(self.linear) - (self.noise is not None)
 
     def of_z(self, z: Float[Array, " P"]) -> Array:
-        """The residuals, in units of the noise; of data in blocks those of some blocks."""
-        theta = self.base.to_original(z)
-        if self.blocks is None:
-            return jnp.asarray(self.residuals(theta), z.dtype)
-        whole = self.blocks.items // self.blocks.size
-        some = np.unique(np.linspace(0, max(whole - 1, 0), 8).astype(int))
-        found = [self.residuals(theta, self.blocks.block(i)) for i in some]
-        return jnp.asarray(found, z.dtype)[..., : self.blocks.items]
+        """The residuals, in units of the noise, where data are not in blocks."""
+        return jnp.asarray(self.residuals(self.base.to_original(z)), z.dtype)
+
+    def of_block(self, z: Float[Array, " P"], data: Any) -> Array:
+        """Those of a block, in units of the noise."""
+        return jnp.asarray(self.residuals(self.base.to_original(z), data), z.dtype)
 
     def rest(self, z: Float[Array, " P"]) -> Float[Array, ""]:
         """The log-density but for the residuals."""
@@ -163,32 +170,26 @@ class OfResiduals(AbstractTarget):
 
     # --- of a part of the data, or of all where that is None ---
 
-    def share(self, part: Array | None) -> float:
+    def share(self, part: Part | None) -> float:
         """How much of all data a part is."""
-        if part is None:
-            return 1.0
-        if self.residuals_at is None and self.blocks is not None:
-            return len(part) / self.blocks.items
-        return len(part) / self.count
+        return 1.0 if part is None else part.size / self.count
 
-    def errors(self, theta: Float[Array, " P"], part: Array | None) -> Float[Array, " m"]:
+    def errors(self, theta: Float[Array, " P"], part: Part | None) -> Float[Array, " m"]:
         """Residuals times the noise, which they do not depend on then."""
-        dtype = jnp.result_type(float)
-        if part is not None and self.residuals_at is not None:
-            found = self.residuals_at(theta, part)
-        elif self.blocks is not None:
-            items = jnp.arange(self.blocks.items) if part is None else part
-            found = jnp.ravel(self.residuals(theta, self.blocks.take(items).block(0)))
+        if part is None:
+            found = self.residuals(theta)
+        elif self.residuals_at is not None:
+            found = self.residuals_at(theta, part.data)
         else:
-            found = jnp.ravel(self.residuals(theta))
-        found = jnp.asarray(found, dtype)
-        return found if self.noise is None else found * theta[self.noise].astype(dtype)
+            found = self.residuals(theta, part.data)
+        found = jnp.ravel(jnp.asarray(found, jnp.result_type(float)))
+        return found if self.noise is None else found * theta[self.noise].astype(found.dtype)
 
-    def errors_of_z(self, z: Float[Array, " P"], part: Array | None) -> Float[Array, " m"]:
+    def errors_of_z(self, z: Float[Array, " P"], part: Part | None) -> Float[Array, " m"]:
         """The same, of z."""
         return self.errors(self.base.to_original(z), part)
 
-    def terms(self, z: Array, part: Array | None) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    def terms(self, z: Array, part: Part | None) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """−log density, as a part of the data says, and the weight of a squared error."""
         theta = self.base.to_original(z)
         errors = self.errors(theta, part)
@@ -198,7 +199,7 @@ class OfResiduals(AbstractTarget):
         height = weight * (errors**2).sum() / 2 - self.rest(z)
         return jnp.where(jnp.isnan(height), jnp.inf, height), weight
 
-    def settled(self, z: Array, part: Array | None, *, forwards: bool) -> Float[Array, " P"]:
+    def settled(self, z: Array, part: Part | None, *, forwards: bool) -> Float[Array, " P"]:
         """z with what enters linearly solved for, and the noise as large as the residuals."""
         linear, noise = np.array(self.linear, int), self.noise
         if not len(linear) and noise is None:
@@ -233,7 +234,7 @@ class OfResiduals(AbstractTarget):
         return settled
 
     def normal(
-        self, z: Array, weight: Array, part: Array | None, *, forwards: bool
+        self, z: Array, weight: Array, part: Part | None, *, forwards: bool
     ) -> tuple[Array, Array, Array, Array, Array]:
         """Gauss and Newton's matrix, that of the rest, the gradient, and errors with their slopes.
 

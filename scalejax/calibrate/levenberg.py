@@ -5,15 +5,19 @@ It knows nothing of what a fit is for: `residuals` decides where to begin and wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from scalejax.calibrate.least_squares import OfResiduals
+from scalejax.blocks import Blocks
+from scalejax.calibrate.least_squares import OfResiduals, Part
 from scalejax.calibrate.linear import factor_of_curvature
 from scalejax.calibrate.problem import EVALUATION, TANGENT, Problem
 
@@ -46,48 +50,66 @@ class Fit:
 class LeastSquares:
     """The descents of a problem of least squares."""
 
-    def __init__(self, problem: Problem):
+    def __init__(self, problem: Problem, pick: Callable[[np.ndarray], Any] | None = None):
         assert isinstance(problem.target, OfResiduals)
-        self.problem, self.target = problem, problem.target
+        self.problem, self.target, self.pick = problem, problem.target, pick
+        # Without the blocks, which may lie over many devices: a part is for one.
+        light = eqx.tree_at(lambda t: t.blocks, self.target, None, is_leaf=lambda x: x is None)
+        self.light = Problem(light, problem.kept)
 
     @property
     def count(self) -> int:
         """Residuals in all."""
         return self.target.count
 
-    def part(self, key: Array, count: int) -> Array | None:
-        """Places of `count` residuals, spread over all of them; None where all are wanted.
+    def part(self, key: Array, count: int) -> Part | None:
+        """`count` residuals, spread over all of them; None for all, where there are no parts.
 
-        Of data in blocks, without `residuals_at`, places of as many items as have those.
+        Of data in blocks, without `residuals_at`, as many items as have those.
         """
         target, total = self.target, self.count
-        if target.residuals_at is None and target.blocks is not None:
+        by_items = target.residuals_at is None and target.blocks is not None
+        if by_items and target.blocks is not None:
             total = target.blocks.items
             count = -(-count * total // self.count)
-        if count >= total or (target.residuals_at is None and target.blocks is None):
+        elif target.residuals_at is None or (count >= total and target.blocks is None):
             return None
+        count = min(count, total)
         # One from each of `count` equal stretches.
         edges = np.linspace(0, total, count + 1)
         places = edges[:-1] + np.asarray(jax.random.uniform(key, (count,))) * np.diff(edges)
-        return jnp.asarray(np.minimum(places.astype(int), total - 1))
+        index = np.arange(total) if count == total else np.minimum(places.astype(int), total - 1)
+        if by_items:
+            return self.items(index)
+        return Part(jnp.asarray(index) if self.pick is None else self.pick(index), count)
 
-    def heights(self, z: Array, part: Array | None) -> np.ndarray:
+    def items(self, index: np.ndarray) -> Part:
+        """A part of data in blocks: these items."""
+        blocks = self.target.blocks
+        assert blocks is not None
+        return Part(_taken(blocks, jnp.asarray(index)), len(index) * (self.count // blocks.items))
+
+    def whole(self, part: Part | None) -> bool:
+        """Whether a part is all there is."""
+        return part is None or part.size >= self.count
+
+    def _compiled(self, f: Callable[..., Any], part: Part | None, **static: Any) -> Any:
+        problem = self.problem if part is None else self.light
+        return problem.compiled(f, forwards=self.problem.forwards, **static)
+
+    def heights(self, z: Array, part: Part | None) -> np.ndarray:
         """−log density by the part of the data at each of z, once what can be solved for is."""
         self._count(len(z) * (2 * EVALUATION + len(self.target.linear) * TANGENT), part)
         # As many at once as a few hundred megabytes hold.
-        each = (self.count if part is None else len(part)) * (len(self.target.linear) + 1)
-        heights = self.problem.compiled(
-            _heights,
-            forwards=self.problem.forwards,
-            at_once=int(np.clip(AT_ONCE / each, 1, len(z))),
-        )
-        found = heights(z, part)
+        each = self.count * self.target.share(part) * (len(self.target.linear) + 1)
+        at_once = int(np.clip(AT_ONCE / each, 1, len(z)))
+        found = self._compiled(_heights, part, at_once=at_once)(z, part)
         found = np.asarray(found, np.float64)
         return np.where(np.isfinite(found), found, np.inf)
 
-    def descended(self, z: Array, part: Array | None, *, steps: int) -> list[Fit]:
+    def descended(self, z: Array, part: Part | None, *, steps: int) -> list[Fit]:
         """Where descents from each of z end, best first."""
-        descend = self.problem.compiled(_descended, forwards=self.problem.forwards)
+        descend = self._compiled(_descended, part)
         ends, heights, curvatures, taken = (
             np.asarray(x, np.float64) for x in descend(z, part, steps)
         )
@@ -97,15 +119,20 @@ class LeastSquares:
         fits = [Fit(*row, used) for row in zip(ends, heights, curvatures, strict=True)]
         return sorted(fits, key=lambda fit: fit.height if np.isfinite(fit.height) else np.inf)
 
-    def _count(self, spent: float, part: Array | None) -> None:
+    def _count(self, spent: float, part: Part | None) -> None:
         self.problem.spent += spent * self.target.share(part)
 
 
 # --- traced ---
 
 
+@eqx.filter_jit
+def _taken(blocks: Blocks, index: Array) -> Any:
+    return blocks.take(index).block(0)
+
+
 def _heights(
-    target: OfResiduals, z: Array, part: Array | None, *, forwards: bool, at_once: int
+    target: OfResiduals, z: Array, part: Part | None, *, forwards: bool, at_once: int
 ) -> Array:
     def one(z):
         return target.terms(target.settled(z, part, forwards=forwards), part)[0]
@@ -113,11 +140,11 @@ def _heights(
     return jax.lax.map(one, z, batch_size=at_once)
 
 
-def _descended(target: OfResiduals, z: Array, part: Array | None, steps: Array, *, forwards: bool):
+def _descended(target: OfResiduals, z: Array, part: Part | None, steps: Array, *, forwards: bool):
     return jax.vmap(partial(_one, target, part=part, steps=steps, forwards=forwards))(z)
 
 
-def _one(target: OfResiduals, z: Array, *, part: Array | None, steps: Array, forwards: bool):
+def _one(target: OfResiduals, z: Array, *, part: Part | None, steps: Array, forwards: bool):
     size = len(z)
     share = target.share(part)
 

@@ -9,6 +9,7 @@ enter linearly are solved for.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,8 @@ FEWEST_AND_MOST = (8, 11)  # points to begin at, where their number is not given
 ROUNDS = 3  # of a search that has reached its best mode only once, or left much unexplained
 # Residuals that are larger than their neighbours' differences by more than this are no noise.
 UNEXPLAINED = 1.5
+# Where data are in blocks: how many stretches of them are looked at, and of how many items.
+STRETCHES, STRETCH = 8, 5000
 
 
 def from_residuals(
@@ -38,8 +41,8 @@ def from_residuals(
     *,
     log_prior: Callable[[Float[Array, " P"]], Float[ArrayLike, ""]],
     key: Array,
-    residuals_at: Callable[[Float[Array, " P"], Int[Array, " m"]], Float[Array, " m"]]
-    | None = None,
+    residuals_at: Callable[[Float[Array, " P"], Any], Float[Array, " m"]] | None = None,
+    pick: Callable[[Int[np.ndarray, " m"]], Any] | None = None,
     blocks: Blocks | None = None,
     linear: Sequence[str] = (),
     rowwise: Sequence[str] = (),
@@ -56,10 +59,12 @@ def from_residuals(
     prior, for it holds the −M·log(noise) of M residuals as well. `linear` names the groups that
     enter the residuals linearly, which are solved for. `residuals_at(theta, index)` gives some of
     the residuals, by their places in `residuals(theta).ravel()`: with it the search begins on a
-    small part of the data.
+    small part of the data. With `pick` it is `residuals_at(theta, pick(index))`: so it needs no
+    more of the data than are picked out, in NumPy, once for each part.
 
     With `blocks`, the data cut into them, it is `residuals(theta, block)`, of shape (…, items), and
-    memory is that of a block, however many there are. `rowwise` names groups whose k-th element
+    memory is that of a block, however many there are. Parts are of their items then, or, with
+    `residuals_at`, of all residuals in the order of rows. `rowwise` names groups whose k-th element
     enters row k of the residuals alone, the first axis: one derivative does for each of these then.
 
     Of `starts` points, `start` (a θ; by default that at z = 0) and quasi-random normal z, the best
@@ -116,11 +121,12 @@ def from_residuals(
     if starts is None:
         starts = 2 ** int(np.clip(4 + target.nonlinear, *FEWEST_AND_MOST))
     problem = Problem(target)
-    return guarded(problem, lambda: _fit(problem, key, start, starts, draws, bend))
+    squares = LeastSquares(problem, pick)
+    return guarded(problem, lambda: _fit(squares, key, start, starts, draws, bend))
 
 
-def _fit(problem, key, start, starts, draws, bend):
-    squares = LeastSquares(problem)
+def _fit(squares, key, start, starts, draws, bend):
+    problem = squares.problem
     size = problem.base.size
     search_key, check_key = jax.random.split(key)
     first = problem.first(start)
@@ -145,7 +151,7 @@ def _fit(problem, key, start, starts, draws, bend):
             found = _agreeing(fits)
         elif led > 1:
             found += _agreeing(fits)
-        doubts = _unexplained(modes[0], problem)
+        doubts = _unexplained(modes[0], squares)
         if not few_reached(found, tried) and not doubts:
             break
     if not modes:
@@ -177,7 +183,7 @@ def _narrowed(squares: LeastSquares, points: Array, key: Array, *, widened: int)
             order = np.argsort(squares.heights(points, part))
             points = points[np.array(list(dict.fromkeys([0, *order[: most - 1]])))]
     first = squares.descended(points, parts[2], steps=25)
-    if parts[2] is None:  # there is no smaller part, and these are fits to all of the data
+    if squares.whole(parts[2]):  # there is no smaller part, and these are fits to all of the data
         return first
     ends = jnp.asarray(np.array([fit.z for fit in first[: FOURTH * widened]]), points.dtype)
     return squares.descended(ends, parts[3], steps=20)
@@ -207,16 +213,24 @@ def _distinct(fits: list[Fit]) -> list[Fit]:
     return kept
 
 
-def _unexplained(end: End, problem: Problem) -> tuple[str, ...]:
+def _unexplained(end: End, squares: LeastSquares) -> tuple[str, ...]:
     """Whether residuals at a mode are larger than what the differences of neighbours say of noise.
 
-    Along the last axis of the residuals. Where neighbours have nothing to do with each other, both
-    are the same, and nothing is said.
+    Along the last axis of the residuals, or some stretches of it where data are in blocks. Where
+    neighbours have nothing to do with each other, both are the same, and nothing is said.
     """
-    residual = np.asarray(
-        problem.compiled(_residuals)(jnp.asarray(end.z, problem.dtype)), np.float64
-    )
-    problem.spent += EVALUATION
+    problem, blocks = squares.problem, squares.target.blocks
+    z = jnp.asarray(end.z, problem.dtype)
+    if blocks is None:
+        residual = problem.compiled(_residuals)(z)
+        problem.spent += EVALUATION
+    else:
+        length = min(STRETCH, blocks.items)
+        begins = np.unique(np.linspace(0, blocks.items - length, STRETCHES).astype(int))
+        part = squares.items(np.concatenate([np.arange(b, b + length) for b in begins]))
+        residual = squares.light.compiled(_residuals_of)(z, part.data)
+        problem.spent += EVALUATION * squares.target.share(part)
+    residual = np.asarray(residual, np.float64)
     residual = residual.reshape(-1, residual.shape[-1]) if residual.ndim else residual[None, None]
     if residual.shape[-1] < 20:
         return ()
@@ -235,3 +249,7 @@ def _unexplained(end: End, problem: Problem) -> tuple[str, ...]:
 
 def _residuals(target: OfResiduals, z: Array) -> Array:
     return target.of_z(z)
+
+
+def _residuals_of(target: OfResiduals, z: Array, data: Any) -> Array:
+    return target.of_block(z, data)

@@ -25,7 +25,7 @@ from scalejax.space import ParameterSpace
 from scalejax.xpcs.inputs import Measurement
 from scalejax.xpcs.model import blockwise
 from scalejax.xpcs.parameters import PER_ANGLE
-from scalejax.xpcs.posterior import Posterior, Prior, log_density, mesh_for
+from scalejax.xpcs.posterior import Posterior, Prior, Residuals, log_density, mesh_for
 
 DISPERSION = 2.0
 """How much wider than the fitted Gaussian chains begin, so that R-hat can tell where they end."""
@@ -55,11 +55,13 @@ def calibrated(
     posterior = Posterior.of(measurement, scaling, prior=prior, mesh=mesh_for(measurement, 1))
     if method == "laplace":
         return from_log_density(Partial(Posterior.log_density, posterior), scaling, **options)
+    c2 = np.asarray(measurement.c2, scaling.low.dtype).ravel()
     return from_residuals(
         posterior.residuals,
         scaling,
-        log_prior=Partial(Posterior.rest, posterior),
-        residuals_at=Partial(Posterior.residuals_at, posterior),
+        log_prior=posterior.rest,
+        residuals_at=Partial(Residuals.at, posterior.residuals),
+        pick=lambda index: {"index": index, "c2": c2[index]},
         blocks=posterior.c2,
         linear=PER_ANGLE,
         rowwise=PER_ANGLE,

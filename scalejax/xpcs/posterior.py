@@ -16,7 +16,7 @@ import numpyro.distributions as dist
 from jax.scipy.stats import norm
 from jax.sharding import Mesh
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from scalejax.blocks import Blocks
 from scalejax.numpyro import NormalPrior, chain_mesh
@@ -84,13 +84,33 @@ class Posterior(eqx.Module):
         """In which the normal prior on z is stated."""
         return self.residuals.scaling
 
+    @property
+    def rest(self) -> Rest:
+        """The log-density but for the squares of residuals."""
+        count = self.c2.items * self.residuals.experiment.phi.size
+        return Rest(self.scaling, self.prior, count)
+
     def log_density(self, theta: Float[Array, " P"]) -> Float[Array, ""]:
         """Of θ."""
-        return self.log_likelihood(theta) + self.log_prior(theta)
+        return self.log_likelihood(theta) + self.rest.log_prior(theta)
 
     def log_likelihood(self, theta: Float[Array, " P"]) -> Float[Array, ""]:
         """But for −½·log 2π a correlation."""
         return self.c2.sum(_LogLikelihood(self.residuals), theta)
+
+
+class Rest(eqx.Module):
+    """The log-density but for the squares of residuals, without the data."""
+
+    scaling: Scaling
+    prior: Prior
+    count: int = eqx.field(static=True)
+    """Of residuals."""
+
+    def __call__(self, theta: Float[Array, " P"]) -> Float[Array, ""]:
+        """Of θ."""
+        noise = self.count * jnp.log(self.scaling.unpack(theta)["sigma"])
+        return self.log_prior(theta) - noise
 
     def log_prior(self, theta: Float[Array, " P"]) -> Float[Array, ""]:
         """That of the prior."""
@@ -101,20 +121,6 @@ class Posterior(eqx.Module):
         density = norm.logpdf(z, scale=self.prior.scale)
         density = jnp.where(self.scaling.pinned, 0, density).sum()
         return density - self.scaling.log_det(z)
-
-    def rest(self, theta: Float[Array, " P"]) -> Float[Array, ""]:
-        """The log-density but for the squares of residuals."""
-        count = self.c2.items * self.residuals.experiment.phi.size
-        return self.log_prior(theta) - count * jnp.log(self.scaling.unpack(theta)["sigma"])
-
-    def residuals_at(
-        self, theta: Float[Array, " P"], index: Int[Array, " m"]
-    ) -> Float[Array, " m"]:
-        """Some of the residuals, by their places in all of them, angle after angle."""
-        values = self.scaling.unpack(theta)
-        angle, pair = jnp.divmod(index, self.c2.items)
-        c2 = self.c2.take(pair).block(0)["c2"][angle, jnp.arange(len(index))]
-        return (c2 - two_time_at(values, self.residuals.experiment, index)) / values["sigma"]
 
 
 class Residuals(eqx.Module):
@@ -128,6 +134,12 @@ class Residuals(eqx.Module):
         values = self.scaling.unpack(theta)
         mean = two_time_of_pairs(values, self.experiment, block["i"], block["j"])
         return (block["c2"] - mean) / values["sigma"]
+
+    def at(self, theta: Float[Array, " P"], picked: Any) -> Float[Array, " m"]:
+        """Of some correlations, `c2`, by their places in all, angle after angle, `index`."""
+        values = self.scaling.unpack(theta)
+        found = two_time_at(values, self.experiment, picked["index"])
+        return (picked["c2"] - found) / values["sigma"]
 
 
 class _LogLikelihood(eqx.Module):
