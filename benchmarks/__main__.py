@@ -27,6 +27,7 @@ NAMES = (
     "nested",
     "sbc",
     "fuzz",
+    "scale",
 )
 GENERATED = Path(__file__).parent.parent / "docs" / "pages" / "generated"
 

@@ -106,6 +106,20 @@ def test_arrays():
     )
 
 
+def test_real_size():
+    """Truth within five standard deviations, and of all sites; the amplitudes are 1, 2 and 3."""
+    names = run_page(RECIPES / "real-size.md")
+    assert names["report"].good, str(names["report"])
+    posterior = names["result"]["posterior"]
+    for name, truth in (("rate", 0.07), ("sigma", 0.3), ("amplitude", [1.0, 2.0, 3.0])):
+        mean, sd = (getattr(posterior[name], f)(("chain", "draw")).values for f in ("mean", "std"))
+        assert (np.abs(mean - truth) < 5 * sd).all(), name
+    theta = names["scaling"].to_original(np.zeros(5))
+    found = names["blocks"].sum(lambda t, b: names["residuals"](t, b) ** 2, theta)
+    rest = names["prior"].log_prob(theta) - names["y"].size * np.log(theta[-1])
+    np.testing.assert_allclose(names["log_density"](theta), rest - found / 2, rtol=1e-5)
+
+
 def test_funnels():
     """In single precision, as it is read: v is normal with sd 3, and the evidence is known."""
     names = run_page(ROOT / "docs" / "pages" / "funnels.md")

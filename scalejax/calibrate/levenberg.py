@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array
 
 from scalejax.blocks import Blocks
+from scalejax.calibrate.compiled import in_parts
 from scalejax.calibrate.least_squares import OfResiduals, Part
 from scalejax.calibrate.linear import factor_of_curvature
 from scalejax.calibrate.problem import EVALUATION, TANGENT, Problem
@@ -103,7 +104,8 @@ class LeastSquares:
         # As many at once as a few hundred megabytes hold.
         each = self.count * self.target.share(part) * (len(self.target.linear) + 1)
         at_once = int(np.clip(AT_ONCE / each, 1, len(z)))
-        found = self._compiled(_heights, part, at_once=at_once)(z, part)
+        heights = self._compiled(_heights, part)
+        found = np.concatenate([heights(some, part) for some in in_parts(z, at_once)])[: len(z)]
         found = np.asarray(found, np.float64)
         return np.where(np.isfinite(found), found, np.inf)
 
@@ -131,13 +133,8 @@ def _taken(blocks: Blocks, index: Array) -> Any:
     return blocks.take(index).block(0)
 
 
-def _heights(
-    target: OfResiduals, z: Array, part: Part | None, *, forwards: bool, at_once: int
-) -> Array:
-    def one(z):
-        return target.terms(target.settled(z, part, forwards=forwards), part)[0]
-
-    return jax.lax.map(one, z, batch_size=at_once)
+def _heights(target: OfResiduals, z: Array, part: Part | None, *, forwards: bool) -> Array:
+    return jax.vmap(lambda z: target.terms(target.settled(z, part, forwards=forwards), part)[0])(z)
 
 
 def _descended(target: OfResiduals, z: Array, part: Part | None, steps: Array, *, forwards: bool):

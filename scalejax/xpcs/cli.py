@@ -140,8 +140,10 @@ def fit(
     jax.config.update("jax_enable_x64", not float32)
     _keep_compilations()
     with contextlib.suppress(RuntimeError):  # where JAX is running already, as it is under test
-        # One CPU device a chain, so that chains run side by side.
-        jax.config.update("jax_num_cpu_devices", chains)
+        # One CPU device a chain, so that chains run side by side; one for all of them where there
+        # are other processes to wait for, or their waiting could hold all threads of this one.
+        several = coordinator is not None or processes is not None
+        jax.config.update("jax_num_cpu_devices", 1 if several else chains)
     try:
         distributed(coordinator, processes, process_id)
     except (ValueError, RuntimeError) as error:

@@ -45,13 +45,16 @@ def log_density(
 def mesh_for(measurement: Measurement, chains: int) -> Mesh | None:
     """Where the blocks of a measurement lie: over devices that chains leave, if there are enough.
 
-    None for one device, or where the data are too few to be worth cutting up.
+    None for one device. The devices of one CPU share its cores: data are not laid over them, which
+    gains next to nothing, and where they wait for each other they may hold all of its threads.
     """
-    mesh = chain_mesh(chains, data=True)
-    enough = measurement.c2.size >= BLOCK * FEWEST * mesh.shape["data"]
-    if enough or jax.process_count() > 1:
-        return mesh if mesh.size > 1 else None
     mesh = chain_mesh(chains)
+    if jax.process_count() > 1:
+        mesh = chain_mesh(chains, data=True)
+    elif jax.default_backend() != "cpu":
+        over = chain_mesh(chains, data=True)
+        if measurement.c2.size >= BLOCK * FEWEST * over.shape["data"]:
+            mesh = over
     return mesh if mesh.size > 1 else None
 
 
