@@ -14,7 +14,7 @@ IMAGE = Path(__file__).parent / "pages" / "images" / "house.png"
 
 # From the ground up. A room imports from its own floor's rooms never, from lower floors freely.
 FLOORS = (
-    ("bounds", "cut", "spline", "blocks"),
+    ("bounds", "cut", "spline", "blocks", "files"),
     ("groups", "families"),
     ("space",),
     ("coordinates", "rules", "density"),

@@ -23,8 +23,8 @@ from jaxtyping import Array
 from numpyro.infer.mcmc import MCMCKernel
 
 from scalejax import __version__
+from scalejax.files import first_process, replacing, together
 from scalejax.numpyro.chunks import Chunk, chunks
-from scalejax.saved import replacing
 
 Groups = Mapping[str, Mapping[str, np.ndarray]]
 """Arrays of shape (chains, n, …), by ArviZ's group and their name."""
@@ -166,14 +166,15 @@ class Run:
             with replacing(self.directory / "state.npz") as part, part.open("wb") as file:
                 np.savez(file, done=chunk.done, warmup=chunk.warmup, **named)
 
-    def groups(self) -> dict[str, dict[str, np.ndarray]]:
-        """The draws that there are, up to the state to go on from."""
+    def groups(self, most: int | None = None) -> dict[str, dict[str, np.ndarray]]:
+        """The draws that there are of each chain, or the first so many of them."""
         import zarr
 
         if not (self.directory / "draws.zarr").exists():
             return {}
         root = zarr.open_group(self.directory / "draws.zarr", mode="r")
-        last: Any = root.attrs["drawn"]
+        drawn: Any = root.attrs["drawn"]
+        last = drawn if most is None else min(most, drawn)
         return {
             name: {key: np.asarray(array[:, :last]) for key, array in group.arrays()
                    if key not in _INDEX}
@@ -268,16 +269,3 @@ def removed(directory: Path) -> None:
     """Remove a run."""
     if directory.exists():
         shutil.rmtree(directory)
-
-
-def first_process() -> bool:
-    """Whether this process is the one that writes."""
-    return jax.process_index() == 0
-
-
-def together(what: str) -> None:
-    """Wait until all processes are here: what one of them has seen is what all have seen."""
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices(what)

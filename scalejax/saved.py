@@ -6,12 +6,10 @@ named in it or run. It knows nothing of what coordinates there are.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -22,6 +20,7 @@ import numpy as np
 from scalejax.bounds import KINDS, Kind
 from scalejax.calibrate.report import CoordinatesKind, Report
 from scalejax.coordinates import AbstractCoordinates
+from scalejax.files import replacing
 from scalejax.groups import Group
 
 FORMAT = 1
@@ -81,21 +80,6 @@ def load(
         raise
     except Exception as error:  # of a damaged file zipfile and JSON raise whatever they come upon
         raise ValueError(f"{path}: no coordinates that can be read ({error})") from None
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` once that has been done in full."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _encoded(value: Any, arrays: list[np.ndarray]) -> Any:

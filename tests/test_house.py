@@ -59,3 +59,11 @@ print(",".join(name for name in sys.modules if name.startswith("scalejax.")))
     loaded = set(packages.split(","))
     assert not loaded & {"scipy", "numpyro", "arviz", "matplotlib", "optimistix", "yaml"}
     assert not {name for name in own.split(",") if name.split(".")[1] in ("xpcs", "numpyro")}
+
+
+def test_the_help_of_the_command_line_waits_for_no_sampler():
+    """Nor for a calibration: they are imported when they are asked for."""
+    code = "import sys, scalejax.xpcs.cli; print(','.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    slow = {"numpyro", "arviz", "matplotlib", "optimistix", "zarr", "scalejax.calibrate"}
+    assert not slow & set(done.stdout.strip().split(","))

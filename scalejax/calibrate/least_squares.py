@@ -101,13 +101,9 @@ class OfResiduals(AbstractTarget):
         free = int((~np.asarray(self.base.pinned)).sum())
         return free - len(self.linear) - (self.noise is not None)
 
-    def of_z(self, z: Float[Array, " P"]) -> Array:
-        """The residuals, in units of the noise, where data are not in blocks."""
-        return jnp.asarray(self.residuals(self.base.to_original(z)), z.dtype)
-
-    def of_block(self, z: Float[Array, " P"], data: Any) -> Array:
-        """Those of a block, in units of the noise."""
-        return jnp.asarray(self.residuals(self.base.to_original(z), data), z.dtype)
+    def of_z(self, z: Float[Array, " P"], *block: Any) -> Array:
+        """The residuals, in units of the noise; of data in blocks, those of the block given."""
+        return jnp.asarray(self.residuals(self.base.to_original(z), *block), z.dtype)
 
     def rest(self, z: Float[Array, " P"]) -> Float[Array, ""]:
         """The log-density but for the residuals."""

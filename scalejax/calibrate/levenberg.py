@@ -69,9 +69,9 @@ class LeastSquares:
         Of data in blocks, without `residuals_at`, as many items as have those.
         """
         target, total = self.target, self.count
-        by_items = target.residuals_at is None and target.blocks is not None
-        if by_items and target.blocks is not None:
-            total = target.blocks.items
+        blocks = target.blocks if target.residuals_at is None else None
+        if blocks is not None:
+            total = blocks.items
             count = -(-count * total // self.count)
         elif target.residuals_at is None or (count >= total and target.blocks is None):
             return None
@@ -80,7 +80,7 @@ class LeastSquares:
         edges = np.linspace(0, total, count + 1)
         places = edges[:-1] + np.asarray(jax.random.uniform(key, (count,))) * np.diff(edges)
         index = np.arange(total) if count == total else np.minimum(places.astype(int), total - 1)
-        if by_items:
+        if blocks is not None:
             return self.items(index)
         return Part(jnp.asarray(index) if self.pick is None else self.pick(index), count)
 

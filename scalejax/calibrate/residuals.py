@@ -228,7 +228,7 @@ def _unexplained(end: End, squares: LeastSquares) -> tuple[str, ...]:
         length = min(STRETCH, blocks.items)
         begins = np.unique(np.linspace(0, blocks.items - length, STRETCHES).astype(int))
         part = squares.items(np.concatenate([np.arange(b, b + length) for b in begins]))
-        residual = squares.light.compiled(_residuals_of)(z, part.data)
+        residual = squares.light.compiled(_residuals)(z, part.data)
         problem.spent += EVALUATION * squares.target.share(part)
     residual = np.asarray(residual, np.float64)
     residual = residual.reshape(-1, residual.shape[-1]) if residual.ndim else residual[None, None]
@@ -247,9 +247,5 @@ def _unexplained(end: End, squares: LeastSquares) -> tuple[str, ...]:
     )
 
 
-def _residuals(target: OfResiduals, z: Array) -> Array:
-    return target.of_z(z)
-
-
-def _residuals_of(target: OfResiduals, z: Array, data: Any) -> Array:
-    return target.of_block(z, data)
+def _residuals(target: OfResiduals, z: Array, *block: Any) -> Array:
+    return target.of_z(z, *block)

@@ -150,7 +150,8 @@ def sample_posterior(
     other one at what the search has found besides, if it has found anything. In a Scaling they
     start at the modes that calibration found, where those were several, or else at the initial
     values of the space, or, if it has none, at random points of normalized space. They run side by
-    side where there is a device for each. `draws` takes them as they come.
+    side where there is a device for each. `draws` takes them as they come, and `run` keeps them on
+    disk: what it has already is not drawn again.
     """
     settled: Any = sampling.settled(None)
     scaling: Any = coordinates.root
@@ -172,11 +173,7 @@ def sample_posterior(
     )
     after = None if run is None else run.after()
     if run is not None and after is not None and after.done > settled.warmup:
-        count = after.done - settled.warmup
-        draws.take({
-            group: {name: array[:, :count] for name, array in arrays.items()}
-            for group, arrays in run.groups().items()
-        })  # fmt: skip
+        draws.take(run.groups(after.done - settled.warmup))
     mesh = mesh_for(measurement, settled.chains)
     parts = chunks(
         kernel,

@@ -6,7 +6,6 @@ does not take the others with it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from scalejax.runs import first_process
+from scalejax.files import first_process, replacing
 
 if TYPE_CHECKING:  # the command line imports this, and its help waits for no sampler
     from scalejax.xpcs.fit import Draws
@@ -50,15 +49,12 @@ class Results:
         """Write a file by `save(path)`, whole or not at all; say so if that cannot be done."""
         if not first_process():
             return
-        part = self.output / f".part-{name}"
         try:
-            save(str(part))
-            part.replace(self.output / name)
+            with replacing(self.output / name) as part:
+                save(str(part))
         except (OSError, RuntimeError) as error:  # HDF5's own is a RuntimeError
             self.lost.append(name)
             reason = " ".join(str(getattr(error, "strerror", None) or error).split())
             self.say(f"Could not write {self.output / name}: {reason}")
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
         else:
             self.written.append(name)

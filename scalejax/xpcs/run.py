@@ -19,15 +19,8 @@ import typer
 from scalejax import ParameterSpace, Scaling, __version__, plotting
 from scalejax.calibrate import NotTrusted, Report
 from scalejax.diagnostics.chains import R_HAT_LIMIT, concerns, of_chains, summary
-from scalejax.runs import (
-    Run,
-    check_same,
-    first_process,
-    removed,
-    together,
-    versions,
-    write_settings,
-)
+from scalejax.files import first_process, together
+from scalejax.runs import Run, check_same, removed, versions, write_settings
 from scalejax.sampling import Sampling
 from scalejax.saved import load, save
 from scalejax.xpcs.fit import Draws, calibrated, exceeded, sample_posterior
