@@ -22,6 +22,7 @@ from scalejax.xpcs.cli import app
 from scalejax.xpcs.tables import posterior_table
 from tests.xpcs.test_inputs import write
 
+WRITTEN = ["fit.png", "marginals.png", "posterior.nc", "run"]
 SHORT = ["--chains", "2", "--warmup", "300", "--samples", "200", "--no-progress"]
 
 
@@ -43,7 +44,7 @@ def test_a_fit_of_simulated_data(simulated):
     for row in ("contrast 0°", "offset 90°", "D0 (Å²/s)", "alpha", "D_offset (Å²/s)", "sigma"):
         assert row in result.output
     assert re.search(r"^ *(Converged|Not converged)", result.output, re.MULTILINE)
-    assert sorted(p.name for p in output.iterdir()) == ["fit.png", "marginals.png", "posterior.nc"]
+    assert sorted(p.name for p in output.iterdir()) == WRITTEN
     for picture in ("fit.png", "marginals.png"):
         assert (output / picture).read_bytes().startswith(b"\x89PNG")
 

@@ -213,6 +213,7 @@ def test_a_reader_that_goes_away(tmp_path):
         "fit.png",
         "marginals.png",
         "posterior.nc",
+        "run",
     ]
 
 
