@@ -276,6 +276,15 @@ def _sum_and_slope(primals, tangents):
     return found, jnp.asarray(sum(jax.tree.leaves(along)), found.dtype)
 
 
+def scattered(key: Array, count: int, total: int) -> np.ndarray:
+    """Places of `count` of `total` items, in order: one from each of so many equal stretches."""
+    if count >= total:
+        return np.arange(total)
+    edges = np.linspace(0, total, count + 1)
+    places = edges[:-1] + np.asarray(jax.random.uniform(key, (count,))) * np.diff(edges)
+    return np.minimum(places.astype(int), total - 1)
+
+
 def _add(pair: tuple[Array, Array], more: Array) -> tuple[Array, Array]:
     """A sum as two numbers, the second what the first has lost, and one number more.
 

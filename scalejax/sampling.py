@@ -18,7 +18,6 @@ class Sampling:
     dense_mass: bool | None = None
     adapt_mass: bool | None = None
     seed: int = 0
-    progress: bool = False
 
     def settled(self, report: Report | None) -> Sampling:
         """With a value for what is None, by the report of a calibration, or None without one.

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from scalejax.blocks import Blocks
+from scalejax.blocks import Blocks, scattered
 from scalejax.calibrate.compiled import in_parts
 from scalejax.calibrate.least_squares import OfResiduals, Part
 from scalejax.calibrate.linear import factor_of_curvature
@@ -56,7 +56,7 @@ class LeastSquares:
         self.problem, self.target, self.pick = problem, problem.target, pick
         # Without the blocks, which may lie over many devices: a part is for one.
         light = eqx.tree_at(lambda t: t.blocks, self.target, None, is_leaf=lambda x: x is None)
-        self.light = Problem(light, problem.kept)
+        self.light = Problem(light, problem.kept, problem.told)
 
     @property
     def count(self) -> int:
@@ -76,10 +76,7 @@ class LeastSquares:
         elif target.residuals_at is None or (count >= total and target.blocks is None):
             return None
         count = min(count, total)
-        # One from each of `count` equal stretches.
-        edges = np.linspace(0, total, count + 1)
-        places = edges[:-1] + np.asarray(jax.random.uniform(key, (count,))) * np.diff(edges)
-        index = np.arange(total) if count == total else np.minimum(places.astype(int), total - 1)
+        index = scattered(key, count, total)
         if blocks is not None:
             return self.items(index)
         return Part(jnp.asarray(index) if self.pick is None else self.pick(index), count)

@@ -58,7 +58,8 @@ def newton(problem: Problem, z: np.ndarray, most: int = 60) -> End | None:
 
     end = None
     value, gradient = at(z)
-    for _ in range(most):
+    for i in range(most):
+        problem.told("Newton's method, steps", i, 0)
         matrix = np.asarray(problem.curvature(jnp.asarray(z, problem.dtype)), np.float64)
         if not (np.isfinite(value) and np.isfinite(gradient).all() and np.isfinite(matrix).all()):
             return end

@@ -13,12 +13,14 @@ from scalejax.calibrate.compiled import MANY, Compiled, in_parts, store
 from scalejax.calibrate.report import CoordinatesKind, Report
 from scalejax.calibrate.target import AbstractTarget, runs_forwards
 from scalejax.coordinates import AbstractCoordinates
+from scalejax.progress import Told, untold
 
 # What an evaluation costs beside a gradient, and a derivative forwards along one direction. A
 # gradient costs three to four evaluations (Griewank and Walther 2008, chapter 4); side by side, as
 # they are here, 0.02 to 0.18 gradients were measured for an evaluation and 0.18 to 0.45 for each
 # direction of a Jacobian.
 EVALUATION, TANGENT = 1 / 3, 1 / 2
+DRAWS, FEWER_DRAWS = 1000, 400  # that a fit is checked with; of data in blocks
 FEW = 16  # potentials that are worked out side by side, where there are no more
 
 
@@ -29,10 +31,12 @@ class Problem:
 
     `spent` counts gradients over all data, and what else its methods work out by what that costs
     beside one; what is done on a part of the data counts by that part.
+
+    `told` hears how far what takes long has come.
     """
 
-    def __init__(self, target: AbstractTarget, kept: Compiled | None = None):
-        self.target, self.base = target, target.base
+    def __init__(self, target: AbstractTarget, kept: Compiled | None = None, told: Told = untold):
+        self.target, self.base, self.told = target, target.base, told
         self.dtype = jnp.result_type(float)  # what optimisers compute in, whatever the base has
         self.spent = 0.0
         self.kept = store(target) if kept is None else kept
@@ -58,15 +62,14 @@ class Problem:
         if not count:
             return np.zeros(0)
         self.spent += EVALUATION * count
-        if self.target.at_once:
-            size = FEW if count <= FEW else MANY
-            found = [np.asarray(self.compiled(_potentials)(part)) for part in in_parts(z, size)]
-        else:
-            one_by_one = self.compiled(_one_by_one)
-            found = [
-                np.asarray(one_by_one(part, min(count - i * MANY, MANY)))
-                for i, part in enumerate(in_parts(z, MANY))
-            ]
+        side_by_side = self.target.at_once
+        f = self.compiled(_potentials if side_by_side else _one_by_one)
+        size, found = FEW if side_by_side and count <= FEW else MANY, []
+        for i, part in enumerate(in_parts(z, size)):
+            left = count - i * size
+            found.append(np.asarray(f(part) if side_by_side else f(part, min(left, size))))
+            if count > size:
+                self.told("draws of a fit", min((i + 1) * size, count), count)
         return np.concatenate(found)[:count]
 
     def value_and_gradient(self, z: Float[Array, " P"]) -> tuple[Array, Array]:
@@ -114,6 +117,13 @@ def spread(key: Array, count: int, size: int, dtype) -> Array:
     sobol = stats.qmc.Sobol(size, rng=np.random.default_rng(seed))
     points = sobol.random_base2(int(np.ceil(np.log2(max(count, 2)))))[:count]
     return jnp.asarray(stats.norm.ppf(np.clip(points, 1e-12, 1 - 1e-12)), dtype)
+
+
+def draws_of(target: AbstractTarget, draws: int | None) -> int:
+    """How many draws a fit is checked with: where data are many each takes a pass over them."""
+    if draws is None:
+        return DRAWS if target.at_once else FEWER_DRAWS
+    return draws
 
 
 def check_starts(starts: int) -> None:

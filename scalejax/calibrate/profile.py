@@ -100,6 +100,7 @@ def _side(problem, frame, first, sign) -> tuple[list[Knot], str | None]:
     knots, step, lowest, refused = [first], 0.5, first.height, 0
     while len(knots) <= MOST:
         last = knots[-1]
+        problem.told("a curve, places on it", len(knots), 0)
         s = last.s + sign * step
         found = _knot(problem, frame, s, _foreseen(knots, s))
         trouble = np.inf if found is None else max(

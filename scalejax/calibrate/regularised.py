@@ -22,7 +22,7 @@ def regularised(problem: Problem, extra: float, key: Array) -> tuple[End | None,
 
     And how many of its searches reached it, of how many.
     """
-    inner = Problem(WithPrior(problem.base, problem.target, extra), problem.kept)
+    inner = Problem(WithPrior(problem.base, problem.target, extra), problem.kept, problem.told)
     size = problem.base.size
     points = spread(key, STARTS, size, problem.dtype).at[0].set(0.0)
     ends, potentials = minimised(inner, points, STEPS)

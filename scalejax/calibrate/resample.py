@@ -16,6 +16,7 @@ from scalejax.calibrate.report import K_HAT_GOOD, LEAST_EFFICIENT
 from scalejax.calibrate.target import OfDensity
 from scalejax.calibrate.weights import draw
 from scalejax.coordinates import AbstractCoordinates
+from scalejax.progress import Told, untold
 
 
 class NotTrusted(ArithmeticError):
@@ -93,6 +94,8 @@ def resample(
     log_density: Callable[[Float[Array, " P"]], Float[ArrayLike, ""]],
     key: Array,
     draws: int = 4000,
+    *,
+    told: Told = untold,
 ) -> Resampled:
     """The posterior by importance sampling from calibrated coordinates; no chain, and no warmup.
 
@@ -100,7 +103,7 @@ def resample(
     `log_density`, side by side. Weights are smoothed by Pareto's distribution (Vehtari et al.
     2024, arXiv:1507.02646), and draws resampled systematically. Errors are those of
     self-normalised importance sampling (Owen 2013, chapter 9), larger where k̂ is above 1/2, and
-    weights have no variance.
+    weights have no variance. `told` hears how far it has come; see `scalejax.progress`.
 
     **Raises** `ValueError` for fewer than 100 draws, and `NotTrusted` where the weights say that
     these are not draws of the posterior: k̂ above 0.7, or less than 0.1 effective draws a draw.
@@ -122,7 +125,7 @@ def resample(
     if draws < 100:
         raise ValueError(f"draws: expected at least 100; got {draws}")
     draw_key, choice_key = jax.random.split(key)
-    problem = Problem(OfDensity(coordinates, callable_leaf(log_density)))
+    problem = Problem(OfDensity(coordinates, callable_leaf(log_density)), told=told)
     found = draw(problem, coordinates, draw_key, draws)
     # Draws have come with the weights of a density of w to exp(−|w|²/2), which is no density yet.
     constant = coordinates.size / 2 * np.log(2 * np.pi)

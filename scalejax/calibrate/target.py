@@ -3,6 +3,8 @@
 Its methods are traced. `problem` compiles them, and counts.
 """
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from scalejax.blocks import Blocks
+from scalejax.blocks import Blocks, scattered
 from scalejax.coordinates import AbstractCoordinates
 
 
@@ -82,6 +84,27 @@ class OfDensity(AbstractTarget):
     def curvature(self, z: Float[Array, " P"], *, forwards: bool) -> Float[Array, "P P"]:
         """The Hessian."""
         return with_derivative(self.probe, z, forwards=forwards)[1]
+
+
+class Summed(eqx.Module):
+    """A log-density of θ that is a sum over data in blocks, and the rest of it."""
+
+    of_items: Callable[[Array, Any], Array]
+    """Of θ and a block, with a value for each item."""
+    rest: Callable[[Array], Float[ArrayLike, ""]]
+    blocks: Blocks
+    weight: float = 1.0
+    """Of an item: how many a part stands for."""
+
+    def __call__(self, theta: Float[Array, " P"]) -> Float[Array, ""]:
+        """Of θ."""
+        return self.weight * self.blocks.sum(self.of_items, theta) + self.rest(theta)
+
+    def part(self, key: Array, count: int) -> Summed:
+        """As a part of the items says, spread over all of them."""
+        index = jnp.asarray(scattered(key, count, self.blocks.items))
+        picked = eqx.filter_jit(Blocks.take)(self.blocks, index)
+        return Summed(self.of_items, self.rest, picked, self.blocks.items / count)
 
 
 class WithPrior(AbstractTarget):

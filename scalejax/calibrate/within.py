@@ -17,7 +17,7 @@ class Within(Problem):
     """−log density of u, its gradient and curvature, by the chain rule from those in z."""
 
     def __init__(self, problem: Problem, coordinates: AbstractLayer):
-        self.problem, self.base = problem, coordinates
+        self.problem, self.base, self.told = problem, coordinates, problem.told
         self.dtype, self.layers = problem.dtype, depth(problem.base, coordinates)
 
     @property

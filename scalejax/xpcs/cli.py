@@ -128,8 +128,8 @@ def fit(
         int | None, typer.Option(min=0, help="Which of them this is, from 0.")
     ] = None,
     progress: Annotated[
-        bool | None, typer.Option(help="A progress bar; by default where there is a terminal.")
-    ] = None,
+        bool, typer.Option(help="What is done, with the time left: a bar, or lines in a log.")
+    ] = True,
 ) -> None:
     """Sample the posterior of a measured two-time correlation, or of a simulated one.
 
@@ -175,7 +175,6 @@ def fit(
         samples=samples,
         target_accept=target_accept,
         seed=seed,
-        progress=sys.stderr.isatty() if progress is None else progress,
     )
     from scalejax.xpcs.run import Fit, begin, run_fit
 
@@ -192,6 +191,7 @@ def fit(
         sampler,
         output,
         resume,
+        progress,
     )
     try:
         kept = begin(run)

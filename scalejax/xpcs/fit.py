@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import arviz as az
@@ -18,6 +17,7 @@ from numpyro.infer import NUTS, init_to_uniform
 from scalejax.calibrate import Report, from_log_density, from_residuals
 from scalejax.coordinates import AbstractCoordinates
 from scalejax.numpyro import chunks, init_to_original, init_to_standard_normal
+from scalejax.progress import Told, untold
 from scalejax.runs import Groups, Run, sample_stats
 from scalejax.sampling import Sampling
 from scalejax.scaling import Scaling
@@ -25,7 +25,7 @@ from scalejax.space import ParameterSpace
 from scalejax.xpcs.inputs import Measurement
 from scalejax.xpcs.model import blockwise
 from scalejax.xpcs.parameters import PER_ANGLE
-from scalejax.xpcs.posterior import Posterior, Prior, Residuals, log_density, mesh_for
+from scalejax.xpcs.posterior import Posterior, Prior, Residuals, Rest, log_density, mesh_for
 
 DISPERSION = 2.0
 """How much wider than the fitted Gaussian chains begin, so that R-hat can tell where they end."""
@@ -42,6 +42,7 @@ def calibrated(
     method: str,
     seed: int,
     start: Float[Array, " P"] | None = None,
+    told: Told = untold,
 ) -> tuple[AbstractCoordinates, Report]:
     """Coordinates fitted to the posterior: by `least-squares` or, of its whole density, `laplace`.
 
@@ -51,10 +52,14 @@ def calibrated(
     initial = {name: jnp.broadcast_to(jnp.asarray(value), median[name].shape)
                for name, value in space.initial.items()}  # fmt: skip
     first = scaling.pack({**median, **initial}) if start is None else start
-    options: Any = {"key": jax.random.key(seed), "start": first}
+    options: Any = {"key": jax.random.key(seed), "start": first, "told": told}
     posterior = Posterior.of(measurement, scaling, prior=prior, mesh=mesh_for(measurement, 1))
     if method == "laplace":
-        return from_log_density(Partial(Posterior.log_density, posterior), scaling, **options)
+        return from_log_density(
+            posterior.of_items, scaling, blocks=posterior.c2,
+            log_prior=Partial(Rest.log_prior, posterior.rest),
+            **options,
+        )  # fmt: skip
     c2 = np.asarray(measurement.c2, scaling.low.dtype).ravel()
     return from_residuals(
         posterior.residuals,
@@ -141,6 +146,7 @@ def sample_posterior(
     report: Report | None = None,
     draws: Draws | None = None,
     run: Run | None = None,
+    told: Told = untold,
 ) -> az.InferenceData:
     """The posterior of every parameter of `space` in physical units, and of `theta_z`.
 
@@ -151,7 +157,7 @@ def sample_posterior(
     start at the modes that calibration found, where those were several, or else at the initial
     values of the space, or, if it has none, at random points of normalized space. They run side by
     side where there is a device for each. `draws` takes them as they come, and `run` keeps them on
-    disk: what it has already is not drawn again.
+    disk: what it has already is not drawn again. `told` hears how far it has come.
     """
     settled: Any = sampling.settled(None)
     scaling: Any = coordinates.root
@@ -186,12 +192,12 @@ def sample_posterior(
         after=after,
         args=(coordinates, Posterior.of(measurement, scaling, prior=prior, mesh=mesh)),
     )
-    with _progress(settled) as advance:
-        for part in parts:
-            groups = {} if part.warmup else draws.add(part.z["theta_z"], part.fields)
-            if run is not None:
-                run.add(part, groups, warmup=settled.warmup)
-            advance(part.done)
+    total = settled.warmup + settled.samples
+    for part in parts:
+        groups = {} if part.warmup else draws.add(part.z["theta_z"], part.fields)
+        if run is not None:
+            run.add(part, groups, warmup=settled.warmup)
+        told("warmup and sampling, draws", part.done, total)
     return draws.result()
 
 
@@ -202,20 +208,6 @@ def _in_coordinates(modes: Array, coordinates: AbstractCoordinates, seed: int) -
     drawn = DISPERSION * jax.random.normal(jax.random.key(seed), modes.shape)
     found = coordinates.to_normalized(coordinates.root.to_original(modes))
     return jnp.where((modes == modes[0]).all(-1, keepdims=True), drawn, found)
-
-
-@contextlib.contextmanager
-def _progress(settled: Any) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal, if one is wanted, with what is left."""
-    if not settled.progress:
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("sampling", total=settled.warmup + settled.samples)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def exceeded(

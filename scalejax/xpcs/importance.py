@@ -13,6 +13,7 @@ import xarray
 from scalejax.calibrate import Resampled, resample
 from scalejax.coordinates import AbstractCoordinates
 from scalejax.diagnostics.chains import summary
+from scalejax.progress import Told, untold
 from scalejax.sampling import Sampling
 from scalejax.scaling import Scaling
 from scalejax.xpcs.fit import Draws
@@ -31,6 +32,7 @@ def by_importance(
     sampling: Sampling,
     *,
     prior: Prior,
+    told: Told = untold,
 ) -> tuple[Resampled, az.InferenceData]:
     """As many draws as `sampling` asks for, all chains together; resampled, as InferenceData.
 
@@ -42,6 +44,7 @@ def by_importance(
         log_density(measurement, scaling, prior=prior),
         jax.random.fold_in(jax.random.key(sampling.seed), 1),
         count,
+        told=told,
     )
     theta = found.draws.reshape(sampling.chains, sampling.samples, -1)
     draws = Draws(measurement, coordinates)

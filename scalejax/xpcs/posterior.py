@@ -93,13 +93,18 @@ class Posterior(eqx.Module):
         count = self.c2.items * self.residuals.experiment.phi.size
         return Rest(self.scaling, self.prior, count)
 
+    @property
+    def of_items(self) -> LogLikelihood:
+        """That of each correlation, a function of θ and a block."""
+        return LogLikelihood(self.residuals)
+
     def log_density(self, theta: Float[Array, " P"]) -> Float[Array, ""]:
         """Of θ."""
         return self.log_likelihood(theta) + self.rest.log_prior(theta)
 
     def log_likelihood(self, theta: Float[Array, " P"]) -> Float[Array, ""]:
         """But for −½·log 2π a correlation."""
-        return self.c2.sum(_LogLikelihood(self.residuals), theta)
+        return self.c2.sum(self.of_items, theta)
 
 
 class Rest(eqx.Module):
@@ -145,11 +150,12 @@ class Residuals(eqx.Module):
         return (picked["c2"] - found) / values["sigma"]
 
 
-class _LogLikelihood(eqx.Module):
-    """The same, of each correlation."""
+class LogLikelihood(eqx.Module):
+    """That of each correlation of a block, but for −½·log 2π, of shape (n_phi, pairs)."""
 
     residuals: Residuals
 
-    def __call__(self, theta, block):
+    def __call__(self, theta: Float[Array, " P"], block: Any) -> Float[Array, "n_phi pairs"]:
+        """Of θ and a block."""
         sigma = self.residuals.scaling.unpack(theta)["sigma"]
         return -(self.residuals(theta, block) ** 2) / 2 - jnp.log(sigma)

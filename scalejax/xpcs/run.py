@@ -20,6 +20,7 @@ from scalejax import ParameterSpace, Scaling, __version__, plotting
 from scalejax.calibrate import NotTrusted, Report
 from scalejax.diagnostics.chains import R_HAT_LIMIT, concerns, of_chains, summary
 from scalejax.files import first_process, together
+from scalejax.progress import Told, shown, untold
 from scalejax.runs import Run, check_same, removed, versions, write_settings
 from scalejax.sampling import Sampling
 from scalejax.saved import load, save
@@ -55,6 +56,7 @@ class Fit:
     sampler: str
     output: Path
     resume: bool = False
+    progress: bool = True
 
 
 class Kept:
@@ -102,7 +104,6 @@ def _settings(run: Fit) -> dict[str, str]:
     for array in numbers:
         data.update(np.ascontiguousarray(array).tobytes())
     space = hashlib.sha256(repr(run.space).encode())
-    options = {k: v for k, v in vars(run.sampling).items() if k != "progress"}
     return {
         "data (SHA-256)": data.hexdigest(),
         "bounds, priors and initial values (SHA-256)": space.hexdigest(),
@@ -111,7 +112,7 @@ def _settings(run: Fit) -> dict[str, str]:
         "prior": run.prior_name,
         "calibration": run.calibration,
         "sampler": run.sampler,
-        **{name: str(value) for name, value in options.items()},
+        **{name: str(value) for name, value in vars(run.sampling).items()},
     }
 
 
@@ -193,10 +194,11 @@ def _coordinates(run: Fit, results: Results, kept: Kept, start):
         coordinates, report = load(path)
         results.say("Calibrated before:")
     else:
-        coordinates, report = calibrated(
-            run.measurement, run.scaling, run.space, prior=run.prior, method=run.calibration,
-            seed=run.sampling.seed, start=start,
-        )  # fmt: skip
+        with _telling(run) as told:
+            coordinates, report = calibrated(
+                run.measurement, run.scaling, run.space, prior=run.prior, method=run.calibration,
+                seed=run.sampling.seed, start=start, told=told,
+            )  # fmt: skip
         if first_process():
             save(path, coordinates, report)
     results.say(f"Calibration by {run.calibration}: {report}")
@@ -210,9 +212,10 @@ def _by_importance(run: Fit, results: Results, coordinates, report):
     try:
         if report is None or not report.good:
             raise NotTrusted("importance sampling needs a good calibration")
-        found = by_importance(
-            run.measurement, coordinates, run.scaling, run.sampling, prior=run.prior
-        )
+        with _telling(run) as told:
+            found = by_importance(
+                run.measurement, coordinates, run.scaling, run.sampling, prior=run.prior, told=told
+            )
     except NotTrusted as error:
         results.say(f"No importance sampling: {error}. NUTS samples instead.")
         return None
@@ -280,10 +283,16 @@ def _chains(run: Fit, results: Results, kept: Kept, coordinates, report, samplin
             f"Going on after {min(before.done, total)} of {total} draws of each chain, {warmup} of "
             "them warmup"
         )
-    return sample_posterior(
-        run.measurement, coordinates, run.space, sampling, prior=run.prior, report=report,
-        draws=draws, run=chains,
-    )  # fmt: skip
+    with _telling(run) as told:
+        return sample_posterior(
+            run.measurement, coordinates, run.space, sampling, prior=run.prior, report=report,
+            draws=draws, run=chains, told=told,
+        )  # fmt: skip
+
+
+def _telling(run: Fit) -> contextlib.AbstractContextManager[Told]:
+    """How far it has come, for who wants to know; of several processes the first tells."""
+    return shown() if run.progress and first_process() else contextlib.nullcontext(untold)
 
 
 def _keep(results: Results) -> str:
