@@ -114,6 +114,11 @@ def test_real_size():
     for name, truth in (("rate", 0.07), ("sigma", 0.3), ("amplitude", [1.0, 2.0, 3.0])):
         mean, sd = (getattr(posterior[name], f)(("chain", "draw")).values for f in ("mean", "std"))
         assert (np.abs(mean - truth) < 5 * sd).all(), name
+    shared = names["posterior"]
+    # The rate alike, of chains and of shards: the error of 1000 draws and of 400.
+    rate = posterior["rate"]
+    apart = abs(shared.mean[3] - float(rate.mean()))
+    assert apart < 5 * float(rate.std()) * np.sqrt(1 / shared.effective + 1 / 100)
     theta = names["scaling"].to_original(np.zeros(5))
     found = names["blocks"].sum(lambda t, b: names["residuals"](t, b) ** 2, theta)
     rest = names["prior"].log_prob(theta) - names["y"].size * np.log(theta[-1])
