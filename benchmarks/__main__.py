@@ -28,6 +28,7 @@ NAMES = (
     "sbc",
     "fuzz",
     "scale",
+    "processes",
 )
 GENERATED = Path(__file__).parent.parent / "docs" / "pages" / "generated"
 

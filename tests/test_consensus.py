@@ -1,4 +1,4 @@
-"""The posterior of all data from those of shards: where it is right, and where it says it is not."""
+"""The posterior of all data from those of shards: right, or refused."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ SCALING = Scaling(0.0, 1.0, low=-9.0, high=9.0, groups={"level": None, "slope": 
 
 
 def line(seed=0, n=400):
-    """Data of a line far from where its level is, so that level and slope are correlated by −0.9."""
+    """Data far from where a line's level is, so that level and slope are correlated by −0.9."""
     rng = np.random.default_rng(seed)
     x = rng.uniform(1.0, 3.0, n)
     return x, 0.5 + 0.8 * x + 0.3 * rng.normal(size=n)
@@ -82,7 +82,7 @@ def test_draws_of_shards_will_do_where_they_are_right():
     options = {"log_density": of_line(x, y), "key": jax.random.key(1), "draws": 2000}
     agrees(consensus(shards, SCALING, **options)[1], *exact(x, y))
     biased = [z + 4 * z.std(0) for z in shards]
-    with pytest.raises(NotTrusted, match="consensus of 4 shards cannot be trusted: .*k̂"):
+    with pytest.raises(NotTrusted, match=r"consensus of 4 shards cannot be trusted: .*k̂"):
         consensus(biased, SCALING, **options)
 
 
