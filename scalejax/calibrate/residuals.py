@@ -142,7 +142,9 @@ def _fit(squares, key, start, starts, draws, bend):
     search_key, check_key = jax.random.split(key)
     first = problem.first(start)
     tried, found, modes, best, doubts = 0, 0, [], [], ()
-    for i in range(ROUNDS):
+    # Of very many data a wider search is next to nothing beside one look at all of them.
+    begin = WIDER_ROUND if squares.count >= VERY_MANY else 0
+    for i in range(begin, begin + ROUNDS):
         keys = jax.random.split(jax.random.fold_in(search_key, i), 3)
         points = spread(keys[0], starts * 2**i, size, problem.dtype)
         points = jnp.concatenate([first[None], points])[: starts * 2**i]
@@ -153,15 +155,15 @@ def _fit(squares, key, start, starts, draws, bend):
             continue
         before = modes[:1]
         best = [*(end.z for end in modes), *(fit.z for fit in candidates)]
-        modes, led = polished(problem, np.array(best), most=4 + i)
+        modes, led = polished(problem, np.array(best), most=4 + i - begin)
         if not modes:
             continue
         # A search that comes to the mode of the one before it speaks for it as well.
         same = any(modes[0].apart(end.z) < 1.0 for end in before)
         if not same:
-            found = _agreeing(fits)
+            found = _agreeing(fits, squares.count)
         elif led > 1:
-            found += _agreeing(fits)
+            found += _agreeing(fits, squares.count)
         doubts = _unexplained(modes[0], squares)
         if not few_reached(found, tried) and not doubts:
             break
@@ -177,8 +179,10 @@ def _fit(squares, key, start, starts, draws, bend):
 DATA = ((4, 128), (16, 512), (16, 512), (32, 1024))
 SECOND, THIRD, FOURTH = 1 / 8, 20, 6
 CANDIDATES = 3  # for Newton's method on all data
-# Of very many data a part of so many residuals brings what is left next to the modes of all.
-MORE, VERY_MANY = 2**15, 2**19
+# Of very many data parts of so many residuals, in so many steps at most, bring what is left next to
+# the modes of all: there a step is a hundredth of one of Newton's, and does not lose its way in
+# curved valleys.
+MORE, VERY_MANY, WIDER_ROUND = ((2**14, 100), (2**16, 30)), 2**20, 2
 
 
 def _narrowed(squares: LeastSquares, points: Array, key: Array, *, widened: int) -> list[Fit]:
@@ -207,12 +211,20 @@ def _narrowed(squares: LeastSquares, points: Array, key: Array, *, widened: int)
     return squares.descended(ends, parts[3], steps=20)
 
 
-def _agreeing(fits: list[Fit]) -> int:
-    """How many have ended as high as the best, as nearly as they have converged."""
-    if not np.isfinite(fits[0].height):
+def _agreeing(fits: list[Fit], count: int) -> int:
+    """How many have ended as high as the best, as nearly as they have converged.
+
+    Or next to it, and as high as their part of the data can tell.
+    """
+    best, size = fits[0], len(fits[0].z)
+    if not np.isfinite(best.height):
         return 0
-    best = fits[0].height
-    return sum(bool(fit.height <= best + max(5.0, len(fit.z))) for fit in fits)
+    off = np.array([fit.height - best.height for fit in fits]) / max(5.0, size)
+    told = count / max(best.used, 1)
+    return sum(
+        bool(apart <= 1 or (apart <= told and best.near(fit.z)))
+        for fit, apart in zip(fits, off, strict=True)
+    )
 
 
 def _promising(fits: list[Fit], squares: LeastSquares) -> list[Fit]:
@@ -226,9 +238,13 @@ def _closer(fits: list[Fit], squares: LeastSquares, key: Array) -> list[Fit]:
     """Fits as more of very many data have them: less is left to do for all of those."""
     if squares.count < VERY_MANY or not fits:
         return fits
-    ends = np.array([fit.z for fit in fits])[np.arange(CANDIDATES) % len(fits)]
-    part = squares.part(key, MORE)
-    return _promising(squares.descended(jnp.asarray(ends), part, steps=20), squares)
+    for i, (count, steps) in enumerate(MORE):
+        squares.problem.told("search, more data", i, len(MORE))
+        part = squares.part(jax.random.fold_in(key, i), count)
+        # One by one: each is as much as a processor can do at once.
+        ends = [squares.descended(jnp.asarray(fit.z)[None], part, steps=steps)[0] for fit in fits]
+        fits = _promising(sorted(ends, key=lambda fit: fit.height), squares)
+    return fits
 
 
 def _distinct(fits: list[Fit]) -> list[Fit]:
