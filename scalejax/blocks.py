@@ -91,7 +91,12 @@ class Blocks(eqx.Module):
         sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec(axis))
 
         def cut(leaf: Any) -> Array:
-            return _placed(np.moveaxis(np.asarray(leaf)[..., places], -2, 0), sharding)
+            leaf = np.asarray(leaf)
+            # Block by block, to where JAX takes it over: there is never a second copy.
+            blocks = _aligned((count, *leaf.shape[:-1], size), leaf.dtype)
+            for block, place in zip(blocks, places, strict=True):
+                block[...] = leaf[..., place]
+            return _placed(blocks, sharding)
 
         return cls(jax.tree.map(cut, data), _placed(counts, sharding), length, mesh, axis)
 
@@ -320,7 +325,15 @@ def _is_pair(x: Any) -> bool:
 
 
 def _placed(array: np.ndarray, sharding: NamedSharding | None) -> Array:
+    array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
     if sharding is None:
-        return jnp.asarray(array)
-    array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
+        return jax.device_put(array, may_alias=True)
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An empty array where JAX on a CPU can take it over as it is."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + 64, np.uint8)
+    first = -raw.ctypes.data % 64
+    return raw[first : first + size].view(dtype).reshape(shape)

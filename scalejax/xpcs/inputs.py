@@ -6,13 +6,14 @@ Everything wrong with an input is one ValueError that says what, where and what 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from scalejax.space import ParameterSpace
 from scalejax.xpcs.config import read_simulation
@@ -79,15 +80,22 @@ def read_measurement(path: str | PathLike[str]) -> Measurement:
     experiment = Experiment(t=t, phi=phi, q=q, gap=gap)
     i, j = experiment.pairs
     c2 = c2[:, i, j]
+    checked_c2(c2, path, lambda angle, pair: f"c2[{angle}, {i[pair]}, {j[pair]}]")
+    return Measurement(experiment, c2)
+
+
+def checked_c2(
+    c2: Float[np.ndarray, "n_phi n_pairs"], path: Any, name: Callable[[int, int], str]
+) -> None:
+    """**Raises** `ValueError` for values that are not finite, or all one; `name` is that of one."""
     if not (finite := np.isfinite(c2)).all():
-        angle, pair = np.unravel_index(np.argmin(finite), c2.shape)
+        angle, pair = map(int, np.unravel_index(np.argmin(finite), c2.shape))
         raise ValueError(
             f"{path}: c2 must be finite for t1 < t2; {np.sum(~finite)} of its values are not, the "
-            f"first being c2[{angle}, {i[pair]}, {j[pair]}] = {c2[angle, pair]}"
+            f"first being {name(angle, pair)} = {c2[angle, pair]}"
         )
     if not c2.std():
         raise ValueError(f"{path}: c2 is {c2.flat[0]:g} for every pair t1 < t2: nothing to fit")
-    return Measurement(experiment, c2)
 
 
 class _Missing(Exception):

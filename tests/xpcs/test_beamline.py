@@ -1,0 +1,240 @@
+"""Files in the layouts of the APS and of homodyne, and every way in which they can be wrong."""
+
+import h5py
+import numpy as np
+import pytest
+
+from scalejax.xpcs.beamline import contents, read_beamline
+
+FRAMES, Q, PHI = 12, np.array([0.005, 0.008]), np.array([-170.0, 0.0, 90.0])
+
+
+def matrices(count, seed=0):
+    """Symmetric ones, each with a diagonal of its own that nobody is to use."""
+    c2 = 1.05 + 0.01 * np.random.default_rng(seed).normal(size=(count, FRAMES, FRAMES))
+    c2 = (c2 + c2.swapaxes(1, 2)) / 2
+    c2[:, range(FRAMES), range(FRAMES)] = 7.0
+    return c2
+
+
+def aps_u(path, change=lambda file: None, bins=(1, 2, 3, 5, 6), half=np.triu, c2=None):
+    """As boost_corr writes them: of some of all bins of q and angle, half a matrix each."""
+    c2 = matrices(len(bins)) if c2 is None else c2
+    with h5py.File(path, "w") as file:
+        file["xpcs/qmap/dynamic_v_list_dim0"] = Q
+        file["xpcs/qmap/dynamic_v_list_dim1"] = PHI
+        file["xpcs/twotime/processed_bins"] = np.array(bins)
+        for number, matrix in zip(bins, c2, strict=True):
+            file[f"xpcs/twotime/correlation_map/c2_{number:05d}"] = half(matrix)
+        file["entry/instrument/detector_1/frame_time"] = 0.1
+        file["xpcs/twotime/config/stride_frame"] = 2
+        file["xpcs/twotime/config/avg_frame"] = 3
+        change(file)
+    return path
+
+
+def aps(path, change=lambda file: None, half=np.triu):
+    with h5py.File(path, "w") as file:
+        file["xpcs/dqlist"] = np.array([[0.005, 0.00501, 0.00499, 0.008]])
+        file["xpcs/dphilist"] = np.array([[90.0, 0.0, -170.0, 0.0]])
+        for number, matrix in enumerate(matrices(4)):
+            file[f"exchange/C2T_all/g2_{number + 1:05d}"] = half(matrix)
+        file["measurement/instrument/detector/exposure_period"] = np.array([[0.25]])
+        change(file)
+    return path
+
+
+def cache(path, **changed):
+    t = np.arange(FRAMES) * 0.5
+    arrays = {
+        "c2_exp": matrices(3), "t1": np.meshgrid(t, t, indexing="ij")[0], "t2": t,
+        "wavevector_q_list": np.full(3, 0.005), "phi_angles_list": PHI,
+        "cache_metadata": np.array(0), **changed,
+    }  # fmt: skip
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    return path
+
+
+@pytest.mark.parametrize("half", [np.triu, np.tril, np.asarray])
+def test_the_upgraded_aps(tmp_path, half):
+    path = aps_u(tmp_path / "data.bin", half=half)
+    found = contents(path)
+    assert (found.layout, found.frames) == ("APS-U", FRAMES)
+    np.testing.assert_allclose(found.frame_time, 0.6)
+    np.testing.assert_allclose(found.rings, Q)
+    measured = read_beamline(path, q=0.0075, gap=2e6)
+    experiment, c2 = measured.experiment, matrices(5)
+    np.testing.assert_allclose(experiment.q, 0.008, rtol=1e-6)
+    np.testing.assert_allclose(experiment.phi, [0.0, 90.0])
+    np.testing.assert_allclose(experiment.t, 0.6 * np.arange(FRAMES), rtol=1e-6)
+    i, j = experiment.pairs
+    np.testing.assert_array_equal(measured.c2, c2[3:, i, j])
+
+
+def test_bins_out_of_order_are_known_by_their_numbers(tmp_path):
+    """And by their order, where the numbers are others."""
+    measured = read_beamline(aps_u(tmp_path / "a.h5", bins=(3, 1, 2)))
+    np.testing.assert_allclose(measured.experiment.phi, PHI)
+    i, j = measured.experiment.pairs
+    np.testing.assert_array_equal(measured.c2, matrices(3)[[1, 2, 0]][:, i, j])
+
+    def renamed(file):
+        for number in (1, 2, 3):
+            base = "xpcs/twotime/correlation_map"
+            file.move(f"{base}/c2_{number + 3:05d}", f"{base}/c2_{number:05d}")
+
+    measured = read_beamline(aps_u(tmp_path / "b.h5", change=renamed, bins=(4, 5, 6)))
+    np.testing.assert_array_equal(measured.c2, matrices(3)[:, i, j])
+
+
+def test_the_aps_before(tmp_path):
+    """q of a ring differ a bit from angle to angle; the mean is taken."""
+    path = aps(tmp_path / "data.hdf")
+    assert contents(path).layout == "APS, before its upgrade"
+    np.testing.assert_allclose(contents(path).frame_time, 0.25)
+    measured = read_beamline(path, q=0.005, phi_ranges=[(80, 100), (170, -160)])
+    np.testing.assert_allclose(measured.experiment.phi, [-170.0, 90.0])
+    np.testing.assert_allclose(measured.experiment.q, 0.004995, rtol=1e-6)
+    i, j = measured.experiment.pairs
+    np.testing.assert_array_equal(measured.c2, matrices(4)[[2, 0]][:, i, j])
+
+
+def test_several_q_together(tmp_path):
+    """A row for each q and angle, with its q."""
+    measured = read_beamline(aps_u(tmp_path / "data.h5"), q=[0.008, 0.005])
+    np.testing.assert_allclose(measured.experiment.q, [0.008] * 2 + [0.005] * 3, rtol=1e-6)
+    np.testing.assert_allclose(measured.experiment.phi, [0.0, 90.0, *PHI])
+    assert measured.c2.shape == (5, FRAMES * (FRAMES - 1) // 2)
+
+
+def test_what_homodyne_keeps(tmp_path):
+    for t1 in (np.arange(FRAMES) * 0.5, np.meshgrid(*[np.arange(FRAMES) * 0.5] * 2)[0]):
+        measured = read_beamline(cache(tmp_path / "cache.npz", t1=t1))
+        np.testing.assert_allclose(measured.experiment.t, np.arange(FRAMES) * 0.5, rtol=1e-6)
+        i, j = measured.experiment.pairs
+        np.testing.assert_array_equal(measured.c2, matrices(3)[:, i, j])
+
+
+def test_some_of_the_frames(tmp_path):
+    """Counted from 1, both ends included; t is 0 at the first."""
+    path = cache(tmp_path / "cache.npz")
+    measured = read_beamline(path, frames=(3, 9), thin=2, frame_time=0.2)
+    np.testing.assert_allclose(measured.experiment.t, [0.0, 0.4, 0.8, 1.2], rtol=1e-6)
+    i, j = measured.experiment.pairs
+    np.testing.assert_array_equal(measured.c2, matrices(3)[:, 2:9:2, 2:9:2][:, i, j])
+
+
+def replaced(name, value):
+    def change(file):
+        del file[name]
+        if value is not None:
+            file[name] = value
+
+    return change
+
+
+MAP = "xpcs/twotime/correlation_map"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (replaced("xpcs/qmap/dynamic_v_list_dim1", None), "missing xpcs/qmap/dynamic_v_list_dim1"),
+        (replaced("xpcs/qmap/dynamic_v_list_dim0", "text"), "dynamic_v_list_dim0 must hold num"),
+        (replaced("xpcs/qmap/dynamic_v_list_dim0", np.ones((2, 2))), r"got float64 of shape \(2"),
+        (replaced("xpcs/qmap/dynamic_v_list_dim0", np.array([0.005, np.nan])), "q must be finite"),
+        (replaced("xpcs/qmap/dynamic_v_list_dim0", np.array([-0.005, 0.0])), "q must be positive"),
+        (replaced("xpcs/qmap/dynamic_v_list_dim0", np.array([0.005])), "processed_bins must be fr"),
+        (replaced("xpcs/twotime/processed_bins", None), "missing xpcs/twotime/processed_bins"),
+        (replaced("xpcs/twotime/processed_bins", np.array([1.5])), "must be whole numbers"),
+        (replaced("xpcs/twotime/processed_bins", np.array([0, 1])), "must be from 1 to 2 q"),
+        (replaced("xpcs/twotime/processed_bins", np.array([1, 2, 4])), "which is which is not kn"),
+        (replaced(f"{MAP}/c2_00001", None), "has 4 matrices, and processed_bins 5"),
+        (replaced(f"{MAP}/c2_00001", np.ones((3, 3))), r"c2_00001 is of shape \(3, 3\)"),
+        (replaced(f"{MAP}/c2_00002", np.ones(3)), r"square matrices of one size.*c2_00002 of \(3"),
+        (replaced(f"{MAP}/c2_00002", np.full((12, 12), b"x")), "c2_00002 must hold numbers"),
+        (replaced(MAP, np.ones(3)), "must be a group of matrices; it is a dataset"),
+        (replaced("entry/instrument/detector_1/frame_time", -1.0), "frame_time must be one pos"),
+        (replaced("xpcs/twotime/config/avg_frame", np.zeros(2)), "avg_frame must be one positive"),
+        (replaced(f"{MAP}/c2_00001", np.full((12, 12), np.nan)), r"66 of its.*c2_00001\[0, 1\]"),
+        (replaced(f"{MAP}/c2_00001", matrices(1)[0] + np.triu(np.ones((12, 12)))), "neither half"),
+        (replaced("entry/instrument/detector_1/frame_time", None), "give it, in seconds"),
+    ],
+)  # fmt: skip
+def test_a_broken_file_of_the_upgraded_aps(tmp_path, change, message):
+    path = aps_u(tmp_path / "data.h5", change)
+    with pytest.raises(ValueError, match=rf"data\.h5: .*{message}"):
+        read_beamline(path, q=0.005)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (replaced("xpcs/dqlist", None), "missing xpcs/dqlist"),
+        (replaced("xpcs/dphilist", np.ones((1, 3))), "got 4 in xpcs/dqlist, 3 in xpcs/dphilist"),
+        (replaced("exchange/C2T_all/g2_00003", None), r"4 in xpcs/dphilist and 3 in exchange"),
+        (replaced("exchange/C2T_all", None), "of no known layout: expected .*it has exchange, m"),
+    ],
+)
+def test_a_broken_file_of_the_aps_before(tmp_path, change, message):
+    with pytest.raises(ValueError, match=rf"data\.hdf: .*{message}"):
+        read_beamline(aps(tmp_path / "data.hdf", change), q=0.005)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"t1": None}, "missing t1; expected c2_exp"),
+        ({"t1": np.zeros(FRAMES)}, "t1 must increase in equal steps"),
+        ({"t1": np.arange(3.0)}, r"and t1 of n_t times; got \(3, 12, 12\) and \(3,\)"),
+        ({"c2_exp": np.ones((3, 12, 11))}, "expected c2_exp of shape"),
+        ({"c2_exp": np.full((3, 12, 12), "x")}, "c2_exp must hold numbers"),
+        ({"phi_angles_list": np.ones(2)}, "got 3 in wavevector_q_list, 2 in phi_angles_list"),
+        ({"c2_exp": np.ones((3, 12, 12))}, "c2 is 1 for every pair"),
+        ({"wavevector_q_list": np.array(object())}, "not a readable .npz"),
+    ],
+)
+def test_a_broken_cache(tmp_path, changed, message):
+    with pytest.raises(ValueError, match=rf"cache\.npz: .*{message}"):
+        read_beamline(cache(tmp_path / "cache.npz", **changed))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"expected which q \(--q\); the file has 0.005, 0.008 1/Å"),
+        ({"q": 0.1}, "no q near 0.1; the file has 0.005, 0.008"),
+        ({"q": np.nan}, "no q near nan"),
+        ({"q": [0.005, 0.0051]}, "are one ring"),
+        ({"q": 0.005, "phi_ranges": [(20, 30)]}, "is in 20° to 30°; there are -170, 0, 90°"),
+        ({"q": 0.005, "frames": (0, None)}, "expected at least three of the frames 1 to 12; got 0"),
+        ({"q": 0.005, "frames": (5, 40)}, "got 5 to 40"),
+        ({"q": 0.005, "thin": 7}, "each 7-th"),
+    ],
+)
+def test_what_is_not_there(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        read_beamline(aps_u(tmp_path / "data.h5"), **options)
+
+
+def test_a_damaged_file(tmp_path):
+    """Cut short, or with bytes that are others: a clear error or what it was, and never a crash."""
+    path = aps_u(tmp_path / "data.h5")
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for trial in range(60):
+        data = bytearray(whole[: rng.integers(len(whole))] if trial % 2 else whole)
+        for place in rng.integers(len(data), size=20) if data else ():
+            data[place] = rng.integers(256)
+        path.write_bytes(data)
+        try:
+            read_beamline(path, q=0.005)
+        except ValueError:
+            refused += 1
+    assert refused > 20
+    for content in (b"", b"not a file of numbers", b"PK\x03\x04"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="data"):
+            contents(path)
+    with pytest.raises(FileNotFoundError):
+        contents(tmp_path / "none.h5")
