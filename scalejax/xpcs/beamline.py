@@ -182,6 +182,18 @@ def _triangle(file, kind, name, part, pairs, path) -> np.ndarray:
     raise ValueError(f"{path}: {name} is neither half a matrix nor a symmetric one")
 
 
+def is_beamline(path: str | PathLike[str]) -> bool:
+    """Whether a file is HDF5 or a cache of homodyne, and none with scalejax's own arrays."""
+    import h5py
+
+    with contextlib.suppress(Exception):
+        if h5py.is_hdf5(path):
+            return True
+        with np.load(path, allow_pickle=False) as file:
+            return "c2_exp" in file.files
+    return False
+
+
 # --- layouts ---
 
 
@@ -209,7 +221,7 @@ def _opened(path: str | PathLike[str]) -> Iterator[tuple[Any, str]]:
             if kind is None:
                 raise ValueError(
                     f"{path}: an HDF5 file of no known layout: expected {_APS_U[0]} (APS-U), or "
-                    f"{_APS[0]} (the APS before); it has {', '.join(file) or 'nothing'}"
+                    f"{_APS[0]} (the APS before); it has {', '.join(_names(file)) or 'nothing'}"
                 )
             yield file, kind
     # What HDF5 comes upon in a damaged file, at whatever is asked of it.
@@ -267,7 +279,7 @@ def _of_aps_u(file: Any, path: str) -> Contents:
     group, base = _group(file, _APS_U[0], path), _APS_U[0]
     names = [f"c2_{place + 1:05d}" for place in places]
     if any(name not in group for name in names):
-        names = sorted(group)  # numbered in the order of the bins
+        names = _names(group)  # numbered in the order of the bins
     if len(names) != len(bins):
         raise ValueError(
             f"{path}: {base} has {len(names)} matrices, and processed_bins {len(bins)}: which is "
@@ -281,7 +293,7 @@ def _of_aps_u(file: Any, path: str) -> Contents:
 
 def _of_aps(file: Any, path: str) -> Contents:
     q, phi = (_vector(file, name, path) for name in ("xpcs/dqlist", "xpcs/dphilist"))
-    names = sorted(_group(file, _APS[0], path))
+    names = _names(_group(file, _APS[0], path))
     if not len(q) == len(phi) == len(names):
         raise ValueError(
             f"{path}: expected as many q, angles and matrices; got {len(q)} in xpcs/dqlist, "
@@ -379,6 +391,11 @@ def _group(file: Any, name: str, path: str) -> Any:
     if not len(file[name]):
         raise ValueError(f"{path}: {name} is empty")
     return file[name]
+
+
+def _names(group: Any) -> list[str]:
+    """In order; of a damaged file some may be no text."""
+    return sorted(map(str, group))
 
 
 def _within(angle: float, ranges: Sequence[tuple[float, float]]) -> bool:

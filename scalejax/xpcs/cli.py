@@ -10,6 +10,7 @@ import io
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -21,7 +22,8 @@ from rich.console import Console
 from scalejax import ParameterSpace, Scaling
 from scalejax.diagnostics import scaling_table, span
 from scalejax.rules import Rule, matched
-from scalejax.xpcs.config import default_config, load_config, read_mode, read_space
+from scalejax.xpcs.chosen import Chosen
+from scalejax.xpcs.config import data_path, default_config, load_config, read_mode, read_space
 from scalejax.xpcs.distributed import distributed, together_to_the_end
 from scalejax.xpcs.homodyne import distortions_of, homodyne, report_distortions
 from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL, for_mode
@@ -53,7 +55,29 @@ def fit(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="An .npz file with c2 (n_phi, n_t, n_t), phi, t, q and gap."),
+        typer.Option(
+            help="HDF5 of the APS, a cache of homodyne, or an .npz file with c2 (n_phi, n_t, n_t), "
+            "phi, t, q and gap; by default what the configuration names, or a simulation."
+        ),
+    ] = None,
+    q: Annotated[
+        list[float] | None,
+        typer.Option(help="Which q of --data (1/Å), the nearest; more than once, for several."),
+    ] = None,
+    phi_range: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIRST:LAST", help="Angles of --data (°); more than once, for more."),
+    ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(metavar="FIRST:LAST", help="Frames of --data, counted from 1, both included."),
+    ] = None,
+    thin: Annotated[int, typer.Option(min=1, help="Take each so many-th frame of --data.")] = 1,
+    frame_time: Annotated[
+        float | None, typer.Option(help="Seconds from frame to frame, whatever --data says.")
+    ] = None,
+    gap: Annotated[
+        float | None, typer.Option(help="Between stator and rotor (Å), which a shear needs.")
     ] = None,
     mode: Annotated[
         str | None,
@@ -161,7 +185,8 @@ def fit(
             )
         if sampler not in SAMPLERS:
             raise ValueError(f"--sampler: expected one of {', '.join(SAMPLERS)}; got {sampler!r}")
-        mode, space, measurement = _inputs(config, data, mode, n_phi, output, seed)
+        chosen_data = Chosen(data, q or [], phi_range or [], frames, thin, frame_time, gap)
+        mode, space, measurement = _inputs(config, chosen_data, mode, n_phi, output, seed)
         scaling = Scaling.from_space(space, rule=_rule(rule))
         chosen = declared_prior(space) if prior == "declared" else normal_prior()
         if rule == "homodyne" and prior == "normal":
@@ -273,16 +298,20 @@ def _refuse(command: str, error: Exception) -> NoReturn:
 
 def _inputs(config, data, mode, n_phi, output, seed):
     """Mode, space and measurement; everything is read and checked before anything is computed."""
-    from scalejax.xpcs.inputs import read_measurement, simulate_measurement
+    from scalejax.xpcs.inputs import simulate_measurement
 
     settings = load_config(config) if config is not None else None
+    given = settings or {}
     if settings is None:
         chosen = mode or "static"
         settings = default_config(chosen)
     else:
         chosen = mode or read_mode(settings)
+        if data.path is None and config is not None:
+            data = replace(data, path=data_path(settings, config))
     space = for_mode(read_space(settings), chosen)
-    measurement = None if data is None else read_measurement(data)
+    measurement = data.measurement(given, chosen)
+    data = data.path
     _make_directory(output)
     if measurement is None:
         measurement = simulate_measurement(settings, space, chosen, n_phi, seed)

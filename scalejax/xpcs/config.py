@@ -67,7 +67,7 @@ def read_mode(config: Mapping[str, Any]) -> str:
     if mode is not None:
         if not isinstance(mode, str):
             raise ValueError(f"analysis_mode: expected a text; got {_shown(mode)}")
-        return mode
+        return _MODES.get(mode, mode)
     space = config.get("parameter_space")
     bounds = space.get("bounds") if isinstance(space, Mapping) else None
     entries = bounds if isinstance(bounds, list | tuple) else []
@@ -80,6 +80,76 @@ def read_mode(config: Mapping[str, Any]) -> str:
             "static if they are not meant (or --mode)"
         )
     return "static"
+
+
+_MODES = {"static_isotropic": "static", "static_anisotropic": "static"}
+
+
+def data_path(config: Mapping[str, Any], file: str | PathLike[str]) -> Path | None:
+    """The file of data that a configuration, itself in `file`, names, if it names one.
+
+    **Raises** `ValueError` for one that is not there.
+    """
+    entries = config.get("experimental_data")
+    if entries is None:
+        return None
+    entries = _mapping(entries, "experimental_data")
+    name = entries.get("file_path")
+    if name is None and entries.get("data_file_name") is not None:
+        folder = _text(entries.get("data_folder_path"), "experimental_data.data_folder_path")
+        name = Path(folder) / _text(entries["data_file_name"], "experimental_data.data_file_name")
+    if name is None:
+        return None
+    if not isinstance(name, str | Path):
+        raise ValueError(f"experimental_data.file_path: expected a text; got {_shown(name)}")
+    path = Path(file).parent / name
+    if not path.exists():
+        raise ValueError(
+            f"experimental_data: {path} is not there: mend its path, say --data, or leave the "
+            "section out to simulate"
+        )
+    return path
+
+
+@dataclass(frozen=True)
+class Analyzer:
+    """What a configuration says of how a measurement was made; None where it says nothing."""
+
+    q: float | None
+    frame_time: float | None
+    gap: float | None
+    frames: tuple[int, int | None]
+
+
+def read_analyzer(config: Mapping[str, Any]) -> Analyzer:
+    """The section `analyzer_parameters`: dt, frames, q and gap.
+
+    **Raises** `ValueError` for an entry that is no positive number, naming it.
+    """
+    base = "analyzer_parameters"
+    entries = _mapping(config.get(base) or {}, base)
+
+    def positive(section: Mapping[str, Any], key: str, where: str) -> float | None:
+        number = _optional(section.get(key), f"{where}.{key}")
+        if number is not None and not 0 < number < float("inf"):
+            raise ValueError(f"{where}.{key}: expected a positive number; got {number:g}")
+        return number
+
+    frames = []
+    for key in ("start_frame", "end_frame"):
+        number = positive(entries, key, base)
+        if number is not None and not number.is_integer():
+            raise ValueError(f"{base}.{key}: expected a whole number; got {number:g}")
+        frames.append(None if number is None else int(number))
+    scattering, geometry = (
+        _mapping(entries.get(name) or {}, f"{base}.{name}") for name in ("scattering", "geometry")
+    )
+    return Analyzer(
+        positive(scattering, "wavevector_q", f"{base}.scattering"),
+        positive(entries, "dt", base),
+        positive(geometry, "stator_rotor_gap", f"{base}.geometry"),
+        (frames[0] or 1, frames[1]),
+    )
 
 
 @dataclass(frozen=True)

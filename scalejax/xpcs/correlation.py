@@ -22,12 +22,23 @@ SHEAR_FLOOR = 1e-8
 
 
 class Experiment(eqx.Module):
-    """How a measurement was made: frame times `t` (s), angles `phi` (°), `q` (1/Å), `gap` (Å)."""
+    """How a measurement was made: frame times `t` (s), angles `phi` (°), `q` (1/Å), `gap` (Å).
+
+    `q` is one number, or has one for each angle, where several q are measured together.
+    """
 
     t: Float[Array, " n_t"] = eqx.field(converter=jnp.asarray)
     phi: Float[Array, " n_phi"] = eqx.field(converter=jnp.asarray)
-    q: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+    q: Float[Array, "..."] = eqx.field(converter=jnp.asarray)
     gap: Float[Array, ""] = eqx.field(converter=jnp.asarray)
+
+    @property
+    def rows(self) -> list[str]:
+        """What to call the rows of c2: by their angles, and by their q where these are several."""
+        angles = [f"{float(phi):g}°" for phi in self.phi]
+        if not self.q.ndim:
+            return angles
+        return [f"{angle}, {float(q):.4g} 1/Å" for angle, q in zip(angles, self.q, strict=True)]
 
     @property
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
@@ -103,12 +114,17 @@ def two_time_of_pairs(
         [[1.2]]
     """
     theta = {name: jnp.asarray(value) for name, value in theta.items()}
-    decay, strain = _decay_and_strain(theta, experiment, jnp.asarray(i), jnp.asarray(j))
+    i, j = jnp.asarray(i), jnp.asarray(j)
 
-    def at_angle(phi, contrast, offset):
+    def at_angle(phi, q, contrast, offset):
+        decay, strain = _decay_and_strain(theta, experiment, q, i, j)
         return offset + contrast * decay * _shear_factor(theta, strain, phi)
 
-    return jax.vmap(at_angle)(experiment.phi, theta["contrast"], theta["offset"])
+    # With one q, what does not depend on the angle is worked out once.
+    along = (0, 0 if experiment.q.ndim else None, 0, 0)
+    return jax.vmap(at_angle, along)(
+        experiment.phi, experiment.q, theta["contrast"], theta["offset"]
+    )
 
 
 def two_time_at(
@@ -131,14 +147,15 @@ def two_time_at(
     theta = {name: jnp.asarray(value) for name, value in theta.items()}
     i, j = (jnp.asarray(x) for x in experiment.pairs)
     angle, pair = jnp.divmod(jnp.asarray(index), len(i))
-    decay, strain = _decay_and_strain(theta, experiment, i[pair], j[pair])
+    q = experiment.q[angle] if experiment.q.ndim else experiment.q
+    decay, strain = _decay_and_strain(theta, experiment, q, i[pair], j[pair])
     shear = _shear_factor(theta, strain, experiment.phi[angle])
     return theta["offset"][angle] + theta["contrast"][angle] * decay * shear
 
 
-def _decay_and_strain(theta, experiment, i, j):
+def _decay_and_strain(theta, experiment, q, i, j):
     """exp(−q²∫D dt) and ½·q·gap·∫γ̇ dt between frames i and j; None without shear."""
-    t, q = experiment.t, experiment.q
+    t = experiment.t
     diffusion = power_law_integral(
         t, theta["D0"], theta["alpha"], theta["D_offset"], DIFFUSION_FLOOR
     )

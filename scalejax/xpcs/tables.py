@@ -29,7 +29,7 @@ def posterior_table(table, space, measurement) -> Table:
     for name, parameter in space.items():
         labels = [space.label(name)]
         if name in PER_ANGLE:
-            labels = [f"{name} {float(phi):g}°" for phi in measurement.experiment.phi]
+            labels = [f"{name} {row}" for row in measurement.experiment.rows]
         if parameter.pinned:
             rows = [[f"{parameter.low:.6g}", "fixed", "", "", "", ""]] * len(labels)
         else:

@@ -1,10 +1,17 @@
 """Files in the layouts of the APS and of homodyne, and every way in which they can be wrong."""
 
+import arviz as az
 import h5py
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from scalejax.xpcs.beamline import contents, read_beamline
+from scalejax.xpcs import Experiment, default_config, two_time
+from scalejax.xpcs.beamline import contents, is_beamline, read_beamline
+from scalejax.xpcs.chosen import Chosen
+from scalejax.xpcs.cli import app
+from scalejax.xpcs.config import data_path, read_mode
+from scalejax.xpcs.correlation import to_matrix, two_time_at
 
 FRAMES, Q, PHI = 12, np.array([0.005, 0.008]), np.array([-170.0, 0.0, 90.0])
 
@@ -238,3 +245,130 @@ def test_a_damaged_file(tmp_path):
             contents(path)
     with pytest.raises(FileNotFoundError):
         contents(tmp_path / "none.h5")
+
+
+SAID = {
+    "analyzer_parameters": {
+        "dt": 0.6, "start_frame": 2, "end_frame": 9,
+        "scattering": {"wavevector_q": 0.008}, "geometry": {"stator_rotor_gap": 1e6},
+    }
+}  # fmt: skip
+
+
+def test_what_a_configuration_says_and_an_option_overrules(tmp_path):
+    path = aps_u(tmp_path / "data.h5")
+    measured = Chosen(path).measurement(SAID, "laminar_flow")
+    assert measured.experiment.t.size == 8
+    np.testing.assert_allclose(measured.experiment.q, 0.008, rtol=1e-6)
+    np.testing.assert_allclose(measured.experiment.gap, 1e6)
+    options = Chosen(path, q=[0.005], phi_ranges=["-10:10"], frames="1:6", thin=2, frame_time=0.1)
+    measured = options.measurement(SAID, "static")
+    np.testing.assert_allclose(measured.experiment.t, [0.0, 0.2, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(measured.experiment.phi, [0.0])
+
+
+@pytest.mark.parametrize(
+    ("options", "config", "mode", "message"),
+    [
+        ({"q": [0.005]}, {}, "laminar_flow", "--gap: a shear needs the gap"),
+        ({"gap": -1.0}, SAID, "static", "--gap: expected a positive number; got -1"),
+        ({"frame_time": np.inf}, SAID, "static", "--frame-time: expected a positive"),
+        ({"frames": "1:2:3"}, SAID, "static", "--frames: expected two numbers, FIRST:LAST"),
+        ({"frames": "1.5:9"}, SAID, "static", "--frames: expected whole numbers; got 1.5:9"),
+        ({"phi_ranges": ["a:b"]}, SAID, "static", "--phi-range: expected two numbers"),
+        ({"phi_ranges": ["0:inf"]}, SAID, "static", "--phi-range: expected finite numbers"),
+        ({}, {"analyzer_parameters": {"dt": 0.5}}, "static", "dt is 0.5 s, and .* says 0.6 s"),
+        ({}, {"analyzer_parameters": {"dt": -1}}, "static", "analyzer_parameters.dt: expected a"),
+        ({}, {"analyzer_parameters": {"start_frame": 1.5}}, "static", "start_frame: expected a wh"),
+        ({}, {"analyzer_parameters": [1]}, "static", "analyzer_parameters: expected a mapping"),
+        ({}, {"analyzer_parameters": {"scattering": 1}}, "static", "scattering: expected a mapp"),
+    ],
+)
+def test_a_wrong_choice(tmp_path, options, config, mode, message):
+    with pytest.raises(ValueError, match=message):
+        Chosen(aps_u(tmp_path / "data.h5"), **options).measurement(config, mode)
+
+
+def test_options_of_nothing(tmp_path):
+    with pytest.raises(ValueError, match="--q, --thin: not expected without --data"):
+        Chosen(None, q=[0.1], thin=2).measurement({}, "static")
+    np.savez(tmp_path / "own.npz", c2=np.ones(3))
+    assert not is_beamline(tmp_path / "own.npz")
+    with pytest.raises(ValueError, match=r"--frames: not expected for .*own\.npz"):
+        Chosen(tmp_path / "own.npz", frames="1:3").measurement({}, "static")
+
+
+def test_the_data_that_a_configuration_names(tmp_path):
+    """By its path from the configuration, and in either way of saying it."""
+    (tmp_path / "data").mkdir()
+    path, file = aps(tmp_path / "data" / "a.hdf"), tmp_path / "config.yaml"
+    named = {"data_folder_path": "./data/", "data_file_name": "a.hdf"}
+    for entries in ({"file_path": "./data/a.hdf"}, {"file_path": None, **named}):
+        assert data_path({"experimental_data": entries}, file).samefile(path)
+    assert data_path({"experimental_data": {"file_path": None}}, file) is None
+    assert data_path(default_config("static"), file) is None
+    for entries, message in (
+        ({"file_path": "none.hdf"}, "none.hdf is not there"),
+        ({"file_path": 3}, "experimental_data.file_path: expected a text; got 3"),
+        ([1], "experimental_data: expected a mapping"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            data_path({"experimental_data": entries}, file)
+    assert read_mode({"analysis_mode": "static_isotropic"}) == "static"
+
+
+def test_rows_of_several_q_are_those_of_each():
+    theta = {
+        "contrast": np.array([0.1, 0.2, 0.3]), "offset": np.ones(3), "D0": 3000.0, "alpha": -0.5,
+        "D_offset": 10.0, "gamma_dot_t0": 0.01, "beta": 0.1, "gamma_dot_t_offset": 0.0, "phi0": 2.0,
+    }  # fmt: skip
+    q, phi, t = np.array([0.004, 0.005, 0.006]), np.array([0.0, 45.0, 45.0]), np.arange(6) * 0.1
+    together = Experiment(t=t, phi=phi, q=q, gap=2e6)
+    found = two_time(theta, together)
+    for k in range(3):
+        one = {**theta, "contrast": theta["contrast"][[k]], "offset": theta["offset"][[k]]}
+        alone = two_time(one, Experiment(t=t, phi=phi[[k]], q=q[k], gap=2e6))
+        np.testing.assert_allclose(found[k], alone[0], rtol=2e-6)
+    places = np.array([3, 17, 40])
+    np.testing.assert_allclose(
+        two_time_at(theta, together, places), found.ravel()[places], rtol=2e-6
+    )
+    assert together.rows[1] == "45°, 0.005 1/Å"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("q", [[0.0054], [0.004, 0.0054]])
+def test_from_a_file_to_its_posterior(tmp_path, q):
+    """By the command line, at one q and at two together: the truth within five sds."""
+    phi, t, rng = np.array([0.0, 60.0, 120.0]), np.arange(40) * 0.001, np.random.default_rng(0)
+    truth = {"contrast": np.full(3, 0.06), "offset": np.ones(3), "D0": 3000.0, "alpha": -1.2,
+             "D_offset": 50.0}  # fmt: skip
+    rings = np.array([0.004, 0.0054])
+    c2 = [
+        to_matrix(two_time(truth, Experiment(t=t, phi=phi, q=one, gap=1.0)), np.full(3, 7.0), 40)
+        for one in rings
+    ]
+    c2 = np.concatenate(c2) + 0.003 * rng.normal(size=(6, 40, 40))
+
+    def change(file):
+        for name, value in (
+            ("xpcs/qmap/dynamic_v_list_dim0", rings),
+            ("xpcs/qmap/dynamic_v_list_dim1", phi),
+            ("entry/instrument/detector_1/frame_time", 0.001 / 6),
+        ):
+            replaced(name, value)(file)
+
+    path = aps_u(tmp_path / "data.h5", change, bins=range(1, 7), c2=c2)
+    options = [word for one in q for word in ("--q", str(one))]
+    result = CliRunner().invoke(
+        app, ["fit", "--data", str(path), *options, "--sampler", "importance", "--no-progress",
+              "--output", str(tmp_path / "out")],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    posterior = az.from_netcdf(tmp_path / "out" / "posterior.nc")["posterior"]
+    assert posterior["contrast"].shape[-1] == 3 * len(q)
+    for name in ("D0", "alpha", "D_offset"):
+        mean, sd = float(posterior[name].mean()), float(posterior[name].std())
+        assert abs(mean - truth[name]) < 5 * sd, name
+    label = "contrast 60°" if len(q) == 1 else "contrast 60°, 0.004 1/Å"
+    assert label in result.output
