@@ -14,13 +14,13 @@ IMAGE = Path(__file__).parent / "pages" / "images" / "house.png"
 
 # From the ground up. A room imports from its own floor's rooms never, from lower floors freely.
 FLOORS = (
-    ("bounds", "cut", "spline", "blocks", "files"),
+    ("bounds", "cut", "spline", "blocks", "files", "progress"),
     ("groups", "families"),
     ("space",),
     ("coordinates", "rules", "density"),
     ("scaling", "whitened", "nested"),
     ("checks", "diagnostics", "numpyro", "calibrate"),
-    ("sampling", "plotting", "saved"),
+    ("sampling", "plotting", "saved", "consensus"),
     ("runs",),
     ("xpcs",),
 )
