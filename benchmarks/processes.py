@@ -90,16 +90,15 @@ def free_port():
         return found.getsockname()[1]
 
 
-def fits(quick):
+def fits():
     """Small fits by one, two and four processes."""
     rows, first = [], None
     with tempfile.TemporaryDirectory() as folder:
-        for count in (1, 2) if quick else (1, 2, 4):
+        for count in (1, 2, 4):
             output = Path(folder) / str(count)
             port = free_port()
             command = [sys.executable, "-c", "from scalejax.xpcs.cli import app; app()", "fit",
                        "--no-progress", "--n-phi", "2", "--output", str(output)]  # fmt: skip
-            command += ["--warmup", "20", "--samples", "20"] if quick else []
             several = ["--coordinator", f"localhost:{port}", "--processes", str(count)]
             started = [
                 subprocess.Popen([*command, *([*several, "--process-id", str(i)] * (count > 1))],
@@ -158,7 +157,8 @@ def tasks(quick):
     for what in ("devices", "processes"):
         for count in (1, 2) if quick else (1, 2, 4, 8) if what == "devices" else (1, 2, 4):
             yield f"{what} {count}", lambda w=what, n=count: scaled(w, n, quick)
-    yield "fit", lambda: fits(quick)
+    if not quick:
+        yield "fit", fits
     yield "chunks", lambda: chunked(quick)
 
 

@@ -38,32 +38,29 @@ def draws(output):
 
 @pytest.mark.slow
 def test_killed_and_resumed(tmp_path):
-    """At random moments of sampling, once twice and once once: the same draws, bit for bit."""
+    """At two random moments of sampling: the same draws, bit for bit."""
     sampling = "--chains", 2, "--warmup", 200, "--samples", 3000
     begin = time.monotonic()
     ended(begun(tmp_path / "whole", *sampling))
     whole, want = time.monotonic() - begin, draws(tmp_path / "whole")
-    generator = random.Random(0)
-    for i in range(2):
-        output, options, kills = tmp_path / str(i), [], 1 + (i == 0)
-        while kills:
-            process = begun(output, *sampling, *options)
-            state = output / "run" / "2-chains" / "state.npz"
-            known = state.stat().st_mtime if state.exists() else 0
-            while process.poll() is None:  # from when there is something to go on from
-                if state.exists() and state.stat().st_mtime > known:
-                    break
-                time.sleep(0.02)
-            time.sleep(generator.uniform(0, whole / 10))
-            process.kill()
-            process.communicate()
-            kills, options = kills - 1, ["--resume"]
-        said = ended(begun(output, *sampling, "--resume"))
-        assert "Going on after" in said
-        found = draws(output)
-        for group in ("posterior", "sample_stats"):
-            for name in want[group].data_vars:
-                np.testing.assert_array_equal(found[group][name].values, want[group][name].values)
+    generator, output, options = random.Random(0), tmp_path / "killed", []
+    for _ in range(2):
+        process = begun(output, *sampling, *options)
+        state = output / "run" / "2-chains" / "state.npz"
+        known = state.stat().st_mtime if state.exists() else 0
+        while process.poll() is None:  # from when there is something to go on from
+            if state.exists() and state.stat().st_mtime > known:
+                break
+            time.sleep(0.02)
+        time.sleep(generator.uniform(0, whole / 10))
+        process.kill()
+        process.communicate()
+        options = ["--resume"]
+    assert "Going on after" in ended(begun(output, *sampling, "--resume"))
+    found = draws(output)
+    for group in ("posterior", "sample_stats"):
+        for name in want[group].data_vars:
+            np.testing.assert_array_equal(found[group][name].values, want[group][name].values)
 
 
 @pytest.mark.slow
