@@ -51,5 +51,5 @@ def measured_and_fitted(
                 axis.set_title(title)
             if i == rows[-1]:
                 axis.set_xlabel("t₁ (s)")
-        row[0].set_ylabel(f"φ = {float(experiment.phi[i]):g}°\nt₂ (s)")
+        row[0].set_ylabel(f"φ = {experiment.rows[i]}\nt₂ (s)")
     return figure
