@@ -150,21 +150,24 @@ def _searched(problem, thin, points, steps):
     """Where searches end, and how high, by a part of the data if there is one."""
     if thin is None:
         return minimised(problem, points, steps)
-    before = thin.spent
-    found = minimised(thin, points, steps)
-    problem.spent += (thin.spent - before) * _items(thin) / _items(problem)
-    return found
+    return _on_part(problem, thin, lambda: minimised(thin, points, steps))
 
 
 def _modes_of(thin, lowest, problem):
     """The modes of a part of the data that may be the best of all of them, best first."""
-    before = thin.spent
-    modes, _ = polished(thin, lowest, most=8)
-    problem.spent += (thin.spent - before) * _items(thin) / _items(problem)
+    modes, _ = _on_part(problem, thin, lambda: polished(thin, lowest, most=8))
     if not modes:
         return lowest
     slack = 10.0 * _items(problem) / _items(thin)
     return np.array([end.z for end in modes if end.potential <= modes[0].potential + slack])
+
+
+def _on_part(problem, thin, work):
+    """What is done on a part of the data, which counts by that part."""
+    before = thin.spent
+    found = work()
+    problem.spent += (thin.spent - before) * _items(thin) / _items(problem)
+    return found
 
 
 def _items(problem) -> int:

@@ -154,18 +154,17 @@ def read_beamline(
         i, j = experiment.pairs
         rows = np.empty((len(places), len(i)))
         for row, place in enumerate(places):
-            rows[row] = _triangle(file, kind, found.names[place], part, (i, j), path)
+            matrices = file["c2_exp"] if kind == "cache" else file
+            key = place if kind == "cache" else found.names[place]
+            rows[row] = _triangle(matrices, key, found.names[place], part, (i, j), path)
     checked_c2(rows, path, lambda k, p: f"{found.names[places[k]]}[{i[p]}, {j[p]}]")
     return Measurement(experiment, rows)
 
 
-def _triangle(file, kind, name, part, pairs, path) -> np.ndarray:
+def _triangle(matrices, key, name, part, pairs, path) -> np.ndarray:
     """The values at t1 < t2 of a half matrix, upper or lower, or a symmetric one."""
     try:
-        if kind == "cache":
-            matrix = np.asarray(file[int(name[name.index("[") + 1 : -1])][part, part], float)
-        else:
-            matrix = np.asarray(file[name][part, part], float)
+        matrix = np.asarray(matrices[key][part, part], float)
     except MemoryError:
         raise ValueError(
             f"{path}: {name} is too large for the memory there is: give --frames or --thin"
@@ -229,15 +228,8 @@ def _opened(path: str | PathLike[str]) -> Iterator[tuple[Any, str]]:
         raise ValueError(f"{path}: it cannot be read: {_line(error)}") from None
 
 
-class _Cache(dict):
-    """Arrays of a cache, of which `c2_exp` alone is read by its places."""
-
-    def __getitem__(self, key: Any) -> Any:
-        return self["c2_exp"][key] if isinstance(key, int) else super().__getitem__(key)
-
-
 @contextlib.contextmanager
-def _cache(path) -> Iterator[_Cache]:
+def _cache(path) -> Iterator[dict[str, np.ndarray]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             missing = [name for name in _CACHE if name not in file.files]
@@ -247,7 +239,7 @@ def _cache(path) -> Iterator[_Cache]:
         raise ValueError(f"{path}: not a readable .npz file of numbers ({error})") from None
     if missing:
         raise ValueError(f"{path}: missing {', '.join(missing)}; expected {', '.join(_CACHE)}")
-    yield _Cache(arrays)
+    yield arrays
 
 
 def _contents(file: Any, kind: str, path: Any) -> Contents:
