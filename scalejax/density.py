@@ -89,10 +89,10 @@ class Density(eqx.Module):
         without a size, and a family of one's own whose `logpdf` JAX cannot trace.
         """
         columns, widths, by_scipy, start = [], [], [], 0
-        for group, (name, parameter) in zip(space.groups, space.items(), strict=True):
+        for name, parameter, width in space.parts:
             columns.append(_column(name, parameter))
-            widths.append(group.width)
-            stop = start + group.width
+            widths.append(width)
+            stop = start + width
             prior = parameter.prior
             if prior is not None and not _is_normal(prior):
                 by_scipy.append((prior, start, stop))

@@ -116,14 +116,15 @@ class Scaling(AbstractCoordinates):
             raise ValueError(
                 f"rule: expected a callable Parameter -> (center, scale, low, high); got {rule!r}"
             )
-        columns = []
-        for name, parameter in space.items():
+        columns, widths = [], []
+        for name, parameter, width in space.parts:
             try:
                 center, scale, low, high = map(float, rule(parameter))
             except (TypeError, ValueError) as error:
                 raise ValueError(f"parameter {name!r}: {error}") from error
             columns.append((center, scale, low, high))
-        return cls.from_groups(space.groups, columns)
+            widths.append(width)
+        return cls(*np.repeat(np.array(columns).T, widths, axis=1), groups=space.groups)
 
     @classmethod
     def from_groups(

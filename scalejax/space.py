@@ -22,9 +22,10 @@ class Parameter:
     `mu`, `sigma` and `family` declare the prior (see `Prior`); without the numbers that its family
     needs there is none. The prior is the family restricted to the bounds, or to the part of them
     between `prior_low` and `prior_high`. `unit` is for people. `initial` is where to start: a
-    number, or one for each element along `dim`. `kind` is the kind of the bounds, where they alone
-    do not say it: a name such as `log_interval`, or a `bounds.Kind`. It chooses coordinates and
-    leaves the prior as it is.
+    number, or one for each element along `dim`. `fixed` pins the elements along `dim` at a value
+    each, within the bounds. `kind` is the kind of the bounds, where they alone do not say it: a
+    name such as `log_interval`, or a `bounds.Kind`. It chooses coordinates and leaves the prior as
+    it is.
 
     Examples:
         >>> from scalejax import Parameter
@@ -33,6 +34,8 @@ class Parameter:
         >>> rate = Parameter(1e-6, 1e3, family="LogUniform", kind="log_interval")
         >>> from scipy import stats
         >>> heavy = Parameter(-100, 100, family=stats.t(3))
+        >>> Parameter(0.0, 1.0, fixed=(0.05, 0.06), dim="phi").pinned
+        True
     """
 
     low: float
@@ -46,11 +49,12 @@ class Parameter:
     prior_low: float | None = None
     prior_high: float | None = None
     kind: str | Kind | None = None
+    fixed: tuple[float, ...] | None = None
 
     @property
     def pinned(self) -> bool:
-        """Whether the bounds leave one value."""
-        return self.low == self.high
+        """Whether there is one value for it, or one for each element."""
+        return self.fixed is not None or self.low == self.high
 
     @property
     def prior(self) -> Prior | None:
@@ -135,11 +139,12 @@ class ParameterSpace(Mapping[str, Parameter]):
         result._sizes |= {dim: int(size) for dim, size in sizes.items()}
         for name, p in result.items():
             expected = result._sizes.get(p.dim or "")
-            if isinstance(p.initial, tuple) and expected not in (None, len(p.initial)):
-                raise ValueError(
-                    f"parameter {name!r}: initial has {len(p.initial)} values, where "
-                    f"{p.dim} = {expected}"
-                )
+            for field, values in (("initial", p.initial), ("fixed", p.fixed)):
+                if isinstance(values, tuple) and expected not in (None, len(values)):
+                    raise ValueError(
+                        f"parameter {name!r}: {field} has {len(values)} values, where "
+                        f"{p.dim} = {expected}"
+                    )
         return result
 
     @property
@@ -157,6 +162,28 @@ class ParameterSpace(Mapping[str, Parameter]):
             Group(name, self._size(name), p.dim, None if p.kind is None else as_kind(p.kind))
             for name, p in self.items()
         )
+
+    @property
+    def parts(self) -> list[tuple[str, Parameter, int]]:
+        """Stretches of θ with one declaration, in order: name, parameter and how many elements.
+
+        A group is one of them, or, where its elements are pinned at a value each, each of these.
+
+        Examples:
+            >>> from scalejax import Parameter, ParameterSpace
+            >>> pinned = Parameter(0.0, 1.0, fixed=(0.05, 0.06), dim="phi")
+            >>> space = ParameterSpace(contrast=pinned, offset=Parameter(0.5, 1.5, dim="phi"))
+            >>> [(name, p.low, width) for name, p, width in space.sized(phi=2).parts]
+            [('contrast', 0.05, 1), ('contrast', 0.06, 1), ('offset', 0.5, 2)]
+        """
+        result = []
+        for group, (name, p) in zip(self.groups, self.items(), strict=True):
+            if p.fixed is None:
+                result.append((name, p, group.width))
+                continue
+            for value in p.fixed:
+                result.append((name, replace(p, low=value, high=value, fixed=None), 1))
+        return result
 
     def _size(self, name: str) -> int | None:
         dim = self[name].dim
@@ -215,6 +242,7 @@ def _checked(name: str, parameter: Parameter) -> Parameter:
         "a scalar parameter starts at one value",
         f"initial = {p.initial}",
     )
+    _check_fixed(name, p)
     for value in () if p.initial is None else values:
         _require(
             name,
@@ -224,6 +252,24 @@ def _checked(name: str, parameter: Parameter) -> Parameter:
         )
     _check_prior(name, p)
     return p
+
+
+def _check_fixed(name: str, p: Parameter) -> None:
+    if p.fixed is None:
+        return
+    _require(
+        name,
+        p.dim is not None and isinstance(p.fixed, tuple),
+        "fixed must have a value for each element along a dim",
+        f"fixed = {p.fixed}, dim = {p.dim!r}",
+    )
+    for value in p.fixed:
+        _require(
+            name,
+            p.low <= _float(name, "fixed", value) <= p.high,
+            f"fixed must be within [{p.low}, {p.high}]",
+            f"fixed = {value}",
+        )
 
 
 def _check_prior(name: str, p: Parameter) -> None:

@@ -229,6 +229,7 @@ def test_kinds_only_save_work(dtype):
 
 def assert_same_rounding(one, other, factors, mask, dtype):
     """Equal but for the rounding of x, which compilers may do once or twice in a + b·z."""
+    factors = [np.asarray(f) for f in factors]
     x = float(max(oracle.offset(*(f[i] for f in factors)) for i in np.flatnonzero(mask))) + 1200
     rtol = x * np.finfo(dtype).eps
     size = max(
@@ -299,7 +300,8 @@ def test_vmap_jit_eager_and_loop_agree(dtype):
     for output, batch in enumerate(forward(z, *factors)):
         for other in others:
             for i, column in enumerate(np.eye(len(cases.NAMES), dtype=bool)):
-                assert_same_rounding(batch[:, i], other[output][:, i], factors, column, dtype)
+                one, twin = np.asarray(batch)[:, i], np.asarray(other[output])[:, i]
+                assert_same_rounding(one, twin, factors, column, dtype)
 
 
 @kind

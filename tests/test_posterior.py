@@ -64,7 +64,7 @@ def mixed_model(scaling, prior, t, y=None):
 
 
 @pytest.mark.slow
-def test_simulation_based_calibration(dtype):
+def test_simulation_based_calibration(float64):
     """Ranks of the truth among posterior draws are uniform (Talts et al. 2018, arXiv:1804.06788).
 
     Chi-squared tests of 320 ranks in 8 bins for each of the 10 parameters that are not pinned,

@@ -63,7 +63,7 @@ def test_a_bar_comes_and_goes():
     assert re.search("100%", terminal.getvalue())
 
 
-@pytest.mark.parametrize("by", ["residuals", "density"])
+@pytest.mark.parametrize("by", [pytest.param("residuals", marks=pytest.mark.slow), "density"])
 def test_calibration_tells_of_search_and_check(by):
     scaling = Scaling(0.0, 1.0, low=-9.0, high=9.0, groups={"a": None, "b": None})
     x = np.linspace(0.0, 1.0, 50)
@@ -90,6 +90,7 @@ def test_calibration_tells_of_search_and_check(by):
     assert said[-1] == ("draws of a fit", 1000, 1000)
 
 
+@pytest.mark.slow
 def test_a_density_of_blocks_is_sought_on_a_part_of_them():
     """A regression of Poisson counts: the same fit, with a search on a tenth of the data."""
     rng = np.random.default_rng(0)

@@ -54,9 +54,9 @@ def test_what_is_kept(whole):
     assert np.isfinite(posterior["x"]).all()
 
 
-@pytest.mark.parametrize("stop_at", [10, 30, 50, 75])
+@pytest.mark.parametrize("stop_at", [10, 50])
 def test_going_on(whole, tmp_path, stop_at):
-    """In the warmup, at its end, after it, and where nothing is left to be drawn."""
+    """In the warmup, and after it."""
     with pytest.raises(Stopped):
         sample(tmp_path / "run", stop_at=stop_at)
     store = tmp_path / "run" / "draws.zarr"

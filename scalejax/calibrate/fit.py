@@ -30,7 +30,7 @@ from scalejax.calibrate.report import (
     left_out,
     no_mode,
 )
-from scalejax.calibrate.weights import EFFICIENT, Verdict, Weighed, draw, weigh
+from scalejax.calibrate.weights import EFFICIENT, Verdict, Weighed, draw, log_mean_error, weigh
 from scalejax.coordinates import AbstractCoordinates, AbstractLayer
 from scalejax.nested import NestedLaplace
 
@@ -118,8 +118,7 @@ def fitted(
             return finished(
                 curved.coordinates,
                 kind=CoordinatesKind.NESTED,
-                k_hat=check.weighed.k_hat,
-                efficiency=check.weighed.efficiency,
+                **_of_weights(check.weighed),
                 along=curved.along,
                 bends=curved.bends,
                 starts=starts,
@@ -136,11 +135,21 @@ def fitted(
     return finished(
         coordinates,
         kind=kind,
-        k_hat=check.weighed.k_hat,
-        efficiency=check.weighed.efficiency,
+        **_of_weights(check.weighed),
         doubts=(*report.doubts, *([missing.said] if missing else [])),
         modes=(report.mode, tuple(missing.z.tolist())) if missing else (),
     )
+
+
+def _of_weights(weighed: Weighed) -> dict[str, float]:
+    """What the weights of a fit's draws tell of it."""
+    k_hat = weighed.k_hat
+    return {
+        "k_hat": k_hat,
+        "efficiency": weighed.efficiency,
+        "log_evidence": weighed.log_evidence,
+        "log_evidence_error": log_mean_error(weighed.weights, k_hat),
+    }
 
 
 def _linear(

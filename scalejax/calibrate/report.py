@@ -74,6 +74,10 @@ class Report:
     to begin chains at."""
     efficiency: float = float("nan")
     """Effective draws in each draw of the fit, weighed: 1 where it is the posterior."""
+    log_evidence: float = float("nan")
+    """log ∫ exp(log_density) dθ, by the weights of the draws that have checked the fit."""
+    log_evidence_error: float = float("nan")
+    """Its Monte Carlo standard error."""
     along: tuple[str, ...] = ()
     """What nested coordinates straighten the others along, in order: parameters, or combinations of
     them, each in units of its width."""

@@ -14,7 +14,7 @@ from scalejax.calibrate.compiled import callable_leaf
 from scalejax.calibrate.problem import Problem
 from scalejax.calibrate.report import K_HAT_GOOD, LEAST_EFFICIENT
 from scalejax.calibrate.target import OfDensity
-from scalejax.calibrate.weights import draw
+from scalejax.calibrate.weights import draw, heavier, log_mean_error
 from scalejax.coordinates import AbstractCoordinates
 from scalejax.progress import Told, untold
 
@@ -54,12 +54,7 @@ class Resampled:
 
     @property
     def _heavier(self) -> float:
-        """By how much errors are larger than those of weights that have a variance.
-
-        Beyond k̂ = 1/2 they have none, and a mean of n of them converges as n^(k̂ − 1) and not as
-        n^(−1/2).
-        """
-        return float(len(self.weights) ** max(self.k_hat - 0.5, 0.0))
+        return heavier(len(self.weights), self.k_hat)
 
     @property
     def mean(self) -> Float[np.ndarray, " P"]:
@@ -74,8 +69,7 @@ class Resampled:
     @property
     def log_evidence_error(self) -> float:
         """The Monte Carlo standard error of the log evidence."""
-        unevenness = len(self.weights) / self.effective - 1
-        return self._heavier * float(np.sqrt(max(unevenness, 0.0) / len(self.weights)))
+        return log_mean_error(self.weights, self.k_hat)
 
     @property
     def mean_error(self) -> Float[np.ndarray, " P"]:
@@ -127,8 +121,6 @@ def resample(
     draw_key, choice_key = jax.random.split(key)
     problem = Problem(OfDensity(coordinates, callable_leaf(log_density)), told=told)
     found = draw(problem, coordinates, draw_key, draws)
-    # Draws have come with the weights of a density of w to exp(−|w|²/2), which is no density yet.
-    constant = coordinates.size / 2 * np.log(2 * np.pi)
     k_hat, efficiency = found.k_hat, found.efficiency
     if not k_hat <= K_HAT_GOOD or not efficiency >= LEAST_EFFICIENT:
         raise NotTrusted(
@@ -143,7 +135,7 @@ def resample(
         weights,
         _systematic(weights, choice_key),
         k_hat,
-        found.log_mean_weight + constant,
+        found.log_evidence,
     )
 
 

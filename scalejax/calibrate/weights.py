@@ -76,6 +76,14 @@ class Weighed:
         return self._smoothed[2]
 
     @property
+    def log_evidence(self) -> float:
+        """The logarithm of ∫ density dθ.
+
+        Weights are those of the density of w to exp(−|w|²/2), which is no density yet.
+        """
+        return self.log_mean_weight + self.w.shape[1] / 2 * float(np.log(2 * np.pi))
+
+    @property
     def k_hat(self) -> float:
         """Of the weights' tail; nan where fewer than 9 in 10 are finite."""
         return self._smoothed[1] if np.isfinite(self.log_weights).mean() >= 0.9 else np.nan
@@ -98,6 +106,22 @@ class Weighed:
         if np.isnan(self.k_hat):
             return np.nan
         return float(1 / (len(self.weights) * (self.weights**2).sum()))
+
+
+def heavier(count: int, k_hat: float) -> float:
+    """By how much errors are larger than those of weights that have a variance.
+
+    Beyond k̂ = 1/2 they have none, and a mean of n of them converges as n^(k̂ − 1) and not as
+    n^(−1/2).
+    """
+    return float(count ** max(k_hat - 0.5, 0.0))
+
+
+def log_mean_error(weights: np.ndarray, k_hat: float) -> float:
+    """The Monte Carlo standard error of the logarithm of the weights' mean."""
+    count = len(weights)
+    unevenness = count * float((weights**2).sum()) - 1
+    return heavier(count, k_hat) * float(np.sqrt(max(unevenness, 0.0) / count))
 
 
 def draw(problem: Problem, coordinates: AbstractCoordinates, key: Array, draws: int) -> Weighed:

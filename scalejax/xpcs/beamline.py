@@ -61,6 +61,11 @@ class Contents:
                 found.append(float(q))
         return np.array(found)
 
+    def any_angle(self, q: float | Sequence[float] | None, ranges) -> bool:
+        """Whether at any of these q there is an angle in any of the ranges."""
+        wanted = [None] if q is None else np.atleast_1d(np.asarray(q, float)).tolist()
+        return any(_within(phi, ranges) for one in wanted for phi in self.phi[self.at(one)])
+
     def at(self, q: float | None, phi_ranges: Sequence[tuple[float, float]] = ()) -> np.ndarray:
         """Which matrices are of the ring nearest to q, and of these angles, by angle.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scalejax.xpcs.config import read_analyzer
+from scalejax.xpcs.config import read_analyzer, read_phi_ranges
 from scalejax.xpcs.inputs import Measurement, read_measurement
 from scalejax.xpcs.parameters import PHYSICAL, SHEAR
 
@@ -64,10 +64,16 @@ class Chosen:
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{name}: expected a positive number; got {value:g}")
         frames = said.frames if self.frames is None else _whole(_pair(self.frames, "--frames"))
+        q = list(self.q) or said.q
+        ranges = [_pair(text, "--phi-range") for text in self.phi_ranges]
+        if not ranges:
+            ranges, otherwise_all = read_phi_ranges(config)
+            if otherwise_all and not contents(self.path).any_angle(q, ranges):
+                ranges = []
         return read_beamline(
             self.path,
-            q=list(self.q) or said.q,
-            phi_ranges=[_pair(text, "--phi-range") for text in self.phi_ranges],
+            q=q,
+            phi_ranges=ranges,
             frames=frames,
             thin=self.thin,
             frame_time=frame_time,

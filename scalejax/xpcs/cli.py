@@ -1,4 +1,4 @@
-"""The command line: `scalejax fit` and `scalejax inspect`.
+"""The command line: `scalejax fit`, `inspect`, `data` and `compare`.
 
 It reads, runs, prints and writes; it computes nothing.
 """
@@ -15,22 +15,25 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import jax
+import numpy as np
 import platformdirs
 import typer
 from rich.console import Console
 
 from scalejax import ParameterSpace, Scaling
 from scalejax.diagnostics import scaling_table, span
-from scalejax.rules import Rule, matched
+from scalejax.files import replacing
+from scalejax.rules import Rule
+from scalejax.xpcs.angles import PER_ANGLE_MODES, true_values, with_angles
 from scalejax.xpcs.chosen import Chosen
 from scalejax.xpcs.config import data_path, default_config, load_config, read_mode, read_space
 from scalejax.xpcs.distributed import distributed, together_to_the_end
-from scalejax.xpcs.homodyne import distortions_of, homodyne, report_distortions
+from scalejax.xpcs.homodyne import RULES, distortions_of, report_distortions
 from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL, for_mode
 from scalejax.xpcs.results import FILES
-from scalejax.xpcs.tables import notes, scaling_tables
+from scalejax.xpcs.start import started
+from scalejax.xpcs.tables import comparison_table, contents_table, notes, scaling_tables
 
-RULES: dict[str, Rule] = {"matched": matched, "homodyne": homodyne}
 PRIORS = ("declared", "normal")
 WIDE = 130  # columns that one table for everything takes
 CALIBRATIONS = ("least-squares", "laplace", "none")
@@ -83,6 +86,21 @@ def fit(
         str | None,
         typer.Option(
             metavar="|".join(PHYSICAL), help="The model; by default the configuration's, or static."
+        ),
+    ] = None,
+    per_angle: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(PER_ANGLE_MODES),
+            help="Contrast and offset: a value for each angle, one for all, the values found first "
+            "and held there, or a Fourier series in the angle.",
+        ),
+    ] = PER_ANGLE_MODES[0],
+    order: Annotated[int, typer.Option(min=1, help="Harmonics of a Fourier series.")] = 2,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the search begins: values of a fit by least squares, JSON or YAML."
         ),
     ] = None,
     n_phi: Annotated[
@@ -158,8 +176,8 @@ def fit(
     """Sample the posterior of a measured two-time correlation, or of a simulated one.
 
     Without --data it simulates a measurement with known truth. It prints a table and writes
-    posterior.nc, fit.png and marginals.png, and, as it goes, what --resume needs. Only pairs of
-    frames t1 < t2 are used. Bad input ends with one line and status 2.
+    posterior.nc, summary.json, fitted.h5 and three pictures, and, as it goes, what --resume needs.
+    Only pairs of frames t1 < t2 are used. Bad input ends with one line and status 2.
     """
     jax.config.update("jax_enable_x64", not float32)
     _keep_compilations()
@@ -185,8 +203,14 @@ def fit(
             )
         if sampler not in SAMPLERS:
             raise ValueError(f"--sampler: expected one of {', '.join(SAMPLERS)}; got {sampler!r}")
+        if per_angle == "averaged" and calibrate == "none":
+            raise ValueError("--per-angle averaged: the values are those that calibration finds")
         chosen_data = Chosen(data, q or [], phi_range or [], frames, thin, frame_time, gap)
         mode, space, measurement = _inputs(config, chosen_data, mode, n_phi, output, seed)
+        space = with_angles(space, measurement.experiment.phi, per_angle, order)
+        if measurement.truth is not None:
+            measurement = replace(measurement, truth=true_values(space, measurement.truth))
+        space = space if start is None else started(space, start)
         scaling = Scaling.from_space(space, rule=_rule(rule))
         chosen = declared_prior(space) if prior == "declared" else normal_prior()
         if rule == "homodyne" and prior == "normal":
@@ -215,6 +239,7 @@ def fit(
         rule,
         sampler,
         output,
+        per_angle,
         resume,
         progress,
     )
@@ -268,6 +293,60 @@ def inspect(
         console.print(f"Wrote {plot}", highlight=False, markup=False)
 
 
+@app.command()
+def data(
+    file: Annotated[Path, typer.Argument(help="HDF5 of the APS, or a cache of homodyne.")],
+    q: Annotated[
+        float | None, typer.Option(help="Which q to draw (1/Å), the nearest; by default the first.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="A picture of one c2.")] = None,
+) -> None:
+    """Show what is in a file of data: its layout, q, angles and frames; and draw one c2."""
+    jax.config.update("jax_enable_x64", True)
+    from scalejax.xpcs.beamline import contents, read_beamline
+
+    try:
+        found = contents(file)
+        if plot is not None:
+            from scalejax.xpcs.pictures import one_matrix
+
+            q = float(found.rings[0]) if q is None else q
+            one = float(found.phi[found.at(q)[0]])
+            step = 1.0 if found.frame_time is None else found.frame_time
+            measured = read_beamline(file, q=q, phi_ranges=[(one, one)], frame_time=step)
+            experiment = measured.experiment
+            title = f"q = {float(experiment.q):.4g} 1/Å, φ = {one:g}°"
+            figure = one_matrix(measured.c2[0], np.asarray(experiment.t), title)
+            with replacing(plot) as part:
+                figure.savefig(part, dpi=150, format=plot.suffix.lstrip(".") or "png")
+    except (ValueError, ImportError, OSError) as error:
+        _refuse("data", error)
+    console = Console()
+    period = "not said" if found.frame_time is None else f"{found.frame_time:g} s"
+    console.print(f"{file}: {found.layout}", highlight=False, markup=False)
+    console.print(f"{found.frames} frames, from one to the next {period}", highlight=False)
+    console.print(contents_table(found))
+    if plot is not None:
+        console.print(f"Wrote {plot}", highlight=False, markup=False)
+
+
+@app.command()
+def compare(
+    fits: Annotated[list[Path], typer.Argument(help="Directories that fits have written.")],
+) -> None:
+    """Compare models of the same data, by log evidence and by frames left out."""
+    from scalejax.xpcs.compare import read_fits, verdicts
+
+    try:
+        found = read_fits(fits)
+    except (ValueError, OSError) as error:
+        _refuse("compare", error)
+    console = Console()
+    console.print(comparison_table(found))
+    for said in verdicts(found):
+        console.print(f"{said}.", highlight=False, markup=False)
+
+
 def _keep_compilations() -> None:
     """Let what is compiled outlive the run, in the user's cache directory or where JAX is told to.
 
@@ -319,13 +398,14 @@ def _inputs(config, data, mode, n_phi, output, seed):
     if n_phi is not None and n_phi != found:
         raise ValueError(f"{data}: expected {n_phi} angles, as --n-phi says; got {found} in phi")
     for name in PER_ANGLE:
-        start = space[name].initial
-        if isinstance(start, tuple) and len(start) != found:
-            raise ValueError(
-                f"initial_parameters.per_angle_scaling.{name}: expected {found} values, one an "
-                f"angle; got {len(start)}"
-            )
-    return chosen, space.sized(phi=found), measurement
+        sections = {"per_angle_scaling": space[name].initial, "fixed_parameters": space[name].fixed}
+        for section, values in sections.items():
+            if isinstance(values, tuple) and len(values) != found:
+                raise ValueError(
+                    f"initial_parameters.{section}.{name}: expected {found} values, one an angle; "
+                    f"got {len(values)}"
+                )
+    return chosen, space, measurement
 
 
 def _make_directory(path: Path) -> None:

@@ -6,6 +6,7 @@ outside `parameter_space` and `initial_parameters` is not looked at.
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,14 @@ from typing import Any
 
 from scalejax.families import FAMILIES
 from scalejax.space import Parameter, ParameterSpace
-from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL, SHEAR, check_mode
+from scalejax.xpcs.parameters import (
+    ALIASES,
+    PER_ANGLE,
+    PHYSICAL,
+    SHEAR,
+    TWO_COMPONENTS,
+    check_mode,
+)
 
 _BOUNDS_KEYS = {"name", "min", "max", "type", "prior_mu", "prior_sigma", "unit"}
 _PRIOR_KEYS = {"dist_type", "mu", "sigma", "min_val", "max_val"}
@@ -67,22 +75,20 @@ def read_mode(config: Mapping[str, Any]) -> str:
     if mode is not None:
         if not isinstance(mode, str):
             raise ValueError(f"analysis_mode: expected a text; got {_shown(mode)}")
-        return _MODES.get(mode, mode)
+        return ALIASES.get(mode, mode)
     space = config.get("parameter_space")
     bounds = space.get("bounds") if isinstance(space, Mapping) else None
     entries = bounds if isinstance(bounds, list | tuple) else []
     names = {
         e["name"] for e in entries if isinstance(e, Mapping) and isinstance(e.get("name"), str)
     }
-    if sheared := [name for name in SHEAR if name in names]:
-        raise ValueError(
-            f"analysis_mode: missing, and the file has {', '.join(sheared)}: say laminar_flow, or "
-            "static if they are not meant (or --mode)"
-        )
+    for mode, own in (("laminar_flow", SHEAR), ("two_component", TWO_COMPONENTS)):
+        if found := [name for name in own if name in names]:
+            raise ValueError(
+                f"analysis_mode: missing, and the file has {', '.join(found)}: say {mode}, or "
+                "static if they are not meant (or --mode)"
+            )
     return "static"
-
-
-_MODES = {"static_isotropic": "static", "static_anisotropic": "static"}
 
 
 def data_path(config: Mapping[str, Any], file: str | PathLike[str]) -> Path | None:
@@ -150,6 +156,31 @@ def read_analyzer(config: Mapping[str, Any]) -> Analyzer:
         positive(geometry, "stator_rotor_gap", f"{base}.geometry"),
         (frames[0] or 1, frames[1]),
     )
+
+
+def read_phi_ranges(config: Mapping[str, Any]) -> tuple[list[tuple[float, float]], bool]:
+    """Ranges of angles in `phi_filtering`, and whether all are meant where none is in any.
+
+    A range is `tolerance` degrees wider on either side; there are none where it is not enabled.
+
+    **Raises** `ValueError` for a range without its two angles, and numbers that are none.
+    """
+    base = "phi_filtering"
+    entries = _mapping(config.get(base) or {}, base)
+    if not entries.get("enabled"):
+        return [], False
+    slack = _optional(entries.get("tolerance"), f"{base}.tolerance") or 0.0
+    ranges = []
+    for i, item in enumerate(_list(entries.get("target_ranges") or [], f"{base}.target_ranges")):
+        where = f"{base}.target_ranges[{i}]"
+        first, last = (
+            _number(_mapping(item, where).get(key), f"{where}.{key}")
+            for key in ("min_angle", "max_angle")
+        )
+        if not (first <= last and slack >= 0 and math.isfinite(last - first + slack)):
+            raise ValueError(f"{where}: expected min_angle ≤ max_angle; got {first:g} and {last:g}")
+        ranges.append((first - slack, last + slack))
+    return ranges, bool(entries.get("fallback_to_all_angles"))
 
 
 @dataclass(frozen=True)
@@ -241,6 +272,12 @@ def _read_parameters(config: Mapping[str, Any]) -> dict[str, Parameter]:
         where = f"parameter_space.priors.{name}"
         parameters[name] = _with_prior(_known(parameters, name, where), entry, where)
     initial = _mapping(config.get("initial_parameters") or {}, "initial_parameters")
+    initial = {key: value for key, value in initial.items() if value is not None}
+    if "tied_parameters" in initial:
+        raise ValueError(
+            "initial_parameters.tied_parameters: parameters cannot be tied to each other here; fix "
+            "one of them in fixed_parameters, or leave both free"
+        )
     _only(initial, _INITIAL_KEYS, "initial_parameters")
     return _pinned(_with_initial(parameters, initial), initial)
 
@@ -305,12 +342,7 @@ def _with_initial(
 def _pinned(
     parameters: Mapping[str, Parameter], initial: Mapping[str, Any]
 ) -> dict[str, Parameter]:
-    result = dict(parameters)
-    fixed = _mapping(initial.get("fixed_parameters") or {}, "initial_parameters.fixed_parameters")
-    values = {
-        name: _number(value, f"initial_parameters.fixed_parameters.{name}")
-        for name, value in fixed.items()
-    }
+    values = _fixed(parameters, initial)
     if (active := initial.get("active_parameters")) is not None:
         where = "initial_parameters.active_parameters"
         active = _list(active, where)
@@ -327,15 +359,36 @@ def _pinned(
                     "value in initial_parameters.values or in fixed_parameters"
                 )
             values[name] = parameter.initial
+    pinned = {}
     for name, value in values.items():
+        parameter = _known(parameters, name, f"initial_parameters.fixed_parameters.{name}")
+        if isinstance(value, tuple):
+            pinned[name] = replace(parameter, fixed=value, initial=None)
+        else:
+            pinned[name] = Parameter(value, value, dim=parameter.dim, unit=parameter.unit)
+    return {**parameters, **pinned}
+
+
+def _fixed(
+    parameters: Mapping[str, Parameter], initial: Mapping[str, Any]
+) -> dict[str, float | tuple[float, ...]]:
+    """The values of `fixed_parameters`, each within its bounds: one, or one for each angle."""
+    entries = initial.get("fixed_parameters") or {}
+    values: dict[str, float | tuple[float, ...]] = {}
+    for name, value in _mapping(entries, "initial_parameters.fixed_parameters").items():
         where = f"initial_parameters.fixed_parameters.{name}"
-        parameter = _known(parameters, name, where)
-        if not parameter.low <= value <= parameter.high:
-            raise ValueError(
-                f"{where}: expected a value within [{parameter.low}, {parameter.high}]; got {value}"
-            )
-        result[name] = Parameter(value, value, dim=parameter.dim, unit=parameter.unit)
-    return result
+        parameter, several = _known(parameters, name, where), isinstance(value, (list, tuple))
+        if several and parameter.dim is None:
+            raise ValueError(f"{where}: this parameter does not vary with angle")
+        numbers = tuple(_number(one, where) for one in (value if several else [value]))
+        for number in numbers:
+            if not parameter.low <= number <= parameter.high:
+                raise ValueError(
+                    f"{where}: expected a value within [{parameter.low}, {parameter.high}]; got "
+                    f"{number}"
+                )
+        values[name] = numbers if several else numbers[0]
+    return values
 
 
 def _known(parameters: Mapping[str, Parameter], name: Any, where: str) -> Parameter:

@@ -1,4 +1,6 @@
-"""The two-time correlation of a sheared, diffusing sample, as plain functions of physical values.
+"""The two-time correlation of a sample that diffuses, is sheared, or flows through a reference.
+
+Plain functions of physical values.
 
 Source: He et al., PNAS 2024, doi:10.1073/pnas.2401162121. It knows no bounds, priors or samplers.
 """
@@ -13,12 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from scalejax.xpcs.angles import at_angles
 from scalejax.xpcs.sinc import sinc
 
 # Where a rate would fall to 0 or below, it levels off at about these instead (Å²/s and 1/s). Both
 # are far below what a measurement resolves.
 DIFFUSION_FLOOR = 0.1
 SHEAR_FLOOR = 1e-8
+# The exponent of a share that grows: e⁸⁰ is a number in single precision too.
+MOST_GROWTH = 80.0
 
 
 class Experiment(eqx.Module):
@@ -51,12 +56,12 @@ def power_law_integral(
     prefactor: Float[ArrayLike, ""],
     exponent: Float[ArrayLike, ""],
     offset: Float[ArrayLike, ""],
-    floor: float,
+    floor: float | None,
 ) -> Float[Array, " n_t"]:
     """∫ (prefactor·s^exponent + offset) ds from t[0] to each t, by cumulative trapezoids.
 
     A frame at t = 0 is evaluated half a frame later: the power law diverges there for a negative
-    exponent. The integrand levels off smoothly at a small positive value.
+    exponent. The integrand levels off smoothly at a small positive value, the floor, if any.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -65,7 +70,8 @@ def power_law_integral(
         [0. 2. 4.]
     """
     at = jnp.where(t == 0, (t[1] - t[0]) / 2, t)
-    rate = _levelled(prefactor * at**exponent + offset, floor)
+    rate = prefactor * at**exponent + offset
+    rate = rate if floor is None else _levelled(rate, floor)
     steps = (rate[1:] + rate[:-1]) / 2 * jnp.diff(t)
     return jnp.concatenate([jnp.zeros_like(t[:1]), jnp.cumsum(steps)])
 
@@ -78,9 +84,19 @@ def two_time(
     c2 = offset + contrast·exp(−q² ∫D dt)·sinc²(½·q·gap·cos(φ − φ0)·∫γ̇ dt), with sinc(x) = sin(x)/x,
     D(t) = D0·t^alpha + D_offset and γ̇(t) = gamma_dot_t0·t^beta + gamma_dot_t_offset.
 
-    `theta` has `contrast` and `offset` of shape (n_phi,), and the scalars D0 (Å²/s), alpha and
+    `theta` has `contrast` and `offset`, each one number or one for each angle, with coefficients of
+    harmonics if there are any (see `angles.at_angles`), and the scalars D0 (Å²/s), alpha and
     D_offset (Å²/s); for a sample under shear gamma_dot_t0 (1/s), beta, gamma_dot_t_offset (1/s)
-    and phi0 (°) too. Without those there is no shear factor.
+    and phi0 (°) too. Without those there is no shear factor. With D0_ref and the others of
+    `parameters.TWO_COMPONENTS` it is that of a sample which flows through a reference,
+
+        c2 = offset + contrast·[(r₁r₂)²·e^(−q²∫J_r) + (s₁s₂)²·e^(−q²∫J_s)
+             + 2·r₁r₂s₁s₂·e^(−q²∫(J_r + J_s)/2)·cos(q·cos(φ + phi0_het)·∫v dt)]
+             / ((r₁² + s₁²)·(r₂² + s₂²)),
+
+    where J = D0·t^alpha + D_offset of each, v(t) = v0·t^v_beta + v_offset, and the sample's share
+    at the two frames is s = f0·exp(f1·(t − f2)) + f3, kept within 0 and 1, and r = 1 − s (He et
+    al., eq. S-95).
 
     Examples:
         >>> import jax.numpy as jnp
@@ -117,14 +133,12 @@ def two_time_of_pairs(
     i, j = jnp.asarray(i), jnp.asarray(j)
 
     def at_angle(phi, q, contrast, offset):
-        decay, strain = _decay_and_strain(theta, experiment, q, i, j)
-        return offset + contrast * decay * _shear_factor(theta, strain, phi)
+        return offset + contrast * _decay(theta, experiment, phi, q, i, j)
 
     # With one q, what does not depend on the angle is worked out once.
     along = (0, 0 if experiment.q.ndim else None, 0, 0)
-    return jax.vmap(at_angle, along)(
-        experiment.phi, experiment.q, theta["contrast"], theta["offset"]
-    )
+    contrast, offset = (at_angles(theta, name, experiment.phi) for name in ("contrast", "offset"))
+    return jax.vmap(at_angle, along)(experiment.phi, experiment.q, contrast, offset)
 
 
 def two_time_at(
@@ -148,30 +162,48 @@ def two_time_at(
     i, j = (jnp.asarray(x) for x in experiment.pairs)
     angle, pair = jnp.divmod(jnp.asarray(index), len(i))
     q = experiment.q[angle] if experiment.q.ndim else experiment.q
-    decay, strain = _decay_and_strain(theta, experiment, q, i[pair], j[pair])
-    shear = _shear_factor(theta, strain, experiment.phi[angle])
-    return theta["offset"][angle] + theta["contrast"][angle] * decay * shear
+    decay = _decay(theta, experiment, experiment.phi[angle], q, i[pair], j[pair])
+    contrast, offset = (at_angles(theta, name, experiment.phi) for name in ("contrast", "offset"))
+    return offset[angle] + contrast[angle] * decay
 
 
-def _decay_and_strain(theta, experiment, q, i, j):
-    """exp(−q²∫D dt) and ½·q·gap·∫γ̇ dt between frames i and j; None without shear."""
+def _decay(theta, experiment, phi, q, i, j):
+    """From 1, where frames i and j are one, to 0."""
+    if "D0_ref" in theta:
+        return _of_two_components(theta, experiment, phi, q, i, j)
     t = experiment.t
     diffusion = power_law_integral(
         t, theta["D0"], theta["alpha"], theta["D_offset"], DIFFUSION_FLOOR
     )
     decay = jnp.exp(-(q**2) * (diffusion[j] - diffusion[i]))
     if "gamma_dot_t0" not in theta:
-        return decay, None
+        return decay
     shear = power_law_integral(
         t, theta["gamma_dot_t0"], theta["beta"], theta["gamma_dot_t_offset"], SHEAR_FLOOR
     )
-    return decay, q * experiment.gap / 2 * (shear[j] - shear[i])
+    strain = q * experiment.gap / 2 * (shear[j] - shear[i])
+    return decay * sinc(strain * jnp.cos(jnp.deg2rad(phi - theta["phi0"]))) ** 2
 
 
-def _shear_factor(theta, strain, phi):
-    if strain is None:
-        return 1.0
-    return sinc(strain * jnp.cos(jnp.deg2rad(phi - theta["phi0"]))) ** 2
+def _of_two_components(theta, experiment, phi, q, i, j):
+    t = experiment.t
+    reference, sample = (
+        power_law_integral(
+            t, theta[f"D0_{of}"], theta[f"alpha_{of}"], theta[f"D_offset_{of}"], DIFFUSION_FLOOR
+        )
+        for of in ("ref", "sample")
+    )
+    path = power_law_integral(t, theta["v0"], theta["v_beta"], theta["v_offset"], None)
+    # Where the exponential is beyond 1 the share is 1, whatever it is.
+    growth = jnp.exp(jnp.minimum(theta["f1"] * (t - theta["f2"]), MOST_GROWTH))
+    s = jnp.clip(theta["f0"] * growth + theta["f3"], 0.0, 1.0)
+    r = 1 - s
+    of_reference, of_sample = (jnp.exp(-(q**2) / 2 * (x[j] - x[i])) for x in (reference, sample))
+    of_reference, of_sample = r[i] * r[j] * of_reference, s[i] * s[j] * of_sample
+    phase = q * jnp.cos(jnp.deg2rad(phi + theta["phi0_het"])) * (path[j] - path[i])
+    intensity = r**2 + s**2
+    square = of_reference**2 + of_sample**2 + 2 * of_reference * of_sample * jnp.cos(phase)
+    return square / (intensity[i] * intensity[j])
 
 
 def to_matrix(

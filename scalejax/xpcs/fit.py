@@ -24,7 +24,7 @@ from scalejax.scaling import Scaling
 from scalejax.space import ParameterSpace
 from scalejax.xpcs.inputs import Measurement
 from scalejax.xpcs.model import blockwise
-from scalejax.xpcs.parameters import PER_ANGLE
+from scalejax.xpcs.parameters import AMPLITUDES
 from scalejax.xpcs.posterior import Posterior, Prior, Residuals, Rest, log_density, mesh_for
 
 DISPERSION = 2.0
@@ -68,8 +68,8 @@ def calibrated(
         residuals_at=Partial(Residuals.at, posterior.residuals),
         pick=lambda index: {"index": index, "c2": c2[index]},
         blocks=posterior.c2,
-        linear=PER_ANGLE,
-        rowwise=PER_ANGLE,
+        linear=[name for name in AMPLITUDES if name in space],
+        rowwise=[name for name, p in space.items() if p.dim == "phi"],
         noise="sigma",
         **options,
     )
@@ -123,7 +123,8 @@ class Draws:
             observed_data={"c2": self.measurement.c2},
             dims={**self.dims, "c2": ["phi", "pair"]},
             coords={
-                **self.coordinates.coords(phi=self.measurement.experiment.phi),
+                **self.coordinates.coords(),
+                "phi": np.asarray(self.measurement.experiment.phi),
                 "parameter": self.coordinates.flat_names,
             },
         )

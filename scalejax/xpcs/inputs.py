@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from scalejax.space import ParameterSpace
+from scalejax.space import Parameter, ParameterSpace
 from scalejax.xpcs.config import read_simulation
 from scalejax.xpcs.correlation import Experiment, simulate
 from scalejax.xpcs.parameters import PER_ANGLE
@@ -137,13 +137,7 @@ def simulate_measurement(
         raise ValueError(f"expected at least one angle; got {n_phi}")
     values = {}
     for name, parameter in space.items():
-        value = parameter.low if parameter.pinned else truth[name]
-        if not parameter.pinned and not parameter.low < value < parameter.high:
-            raise ValueError(
-                f"simulation.truth.{name}: expected a value inside ({parameter.low}, "
-                f"{parameter.high}); got {value}"
-            )
-        values[name] = np.full(n_phi if name in PER_ANGLE else (), value, np.float64)
+        values[name] = _true(name, parameter, truth, n_phi)
     experiment = Experiment(
         t=np.arange(n_t) * _positive_entry(config, "analyzer_parameters", "dt"),
         phi=np.arange(n_phi) * 180.0 / n_phi,
@@ -153,6 +147,20 @@ def simulate_measurement(
     c2 = simulate(jax.random.key(seed), values, experiment)
     i, j = experiment.pairs
     return Measurement(experiment, np.asarray(c2[:, i, j]), values)
+
+
+def _true(name: str, parameter: Parameter, truth: Mapping[str, float], n_phi: int) -> np.ndarray:
+    if parameter.fixed is not None:
+        if len(parameter.fixed) != n_phi:
+            raise ValueError(f"{name}: fixed at {len(parameter.fixed)} values, of {n_phi} angles")
+        return np.array(parameter.fixed)
+    value = parameter.low if parameter.pinned else truth[name]
+    if not parameter.pinned and not parameter.low < value < parameter.high:
+        raise ValueError(
+            f"simulation.truth.{name}: expected a value inside ({parameter.low}, "
+            f"{parameter.high}); got {value}"
+        )
+    return np.full(n_phi if name in PER_ANGLE else (), value, np.float64)
 
 
 def _positive_entry(config: Mapping[str, Any], *path: str) -> float:

@@ -19,7 +19,8 @@ from scalejax.files import first_process, replacing
 if TYPE_CHECKING:  # the command line imports this, and its help waits for no sampler
     from scalejax.xpcs.fit import Draws
 
-FILES = ("posterior.nc", "fit.png", "marginals.png")
+SUMMARY, FITTED = "summary.json", "fitted.h5"
+FILES = ("posterior.nc", SUMMARY, FITTED, "fit.png", "residuals.png", "marginals.png")
 
 
 class _Console(Console):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import typer
 
@@ -20,17 +21,23 @@ from scalejax import ParameterSpace, Scaling, __version__, plotting
 from scalejax.calibrate import NotTrusted, Report
 from scalejax.diagnostics.chains import R_HAT_LIMIT, concerns, of_chains, summary
 from scalejax.files import first_process, together
+from scalejax.numpyro import declared_prior
 from scalejax.progress import Told, shown, untold
 from scalejax.runs import Run, check_same, removed, versions, write_settings
 from scalejax.sampling import Sampling
 from scalejax.saved import load, save
 from scalejax.xpcs.fit import Draws, calibrated, exceeded, sample_posterior
+from scalejax.xpcs.homodyne import RULES
 from scalejax.xpcs.importance import AGREED, agreement, by_importance, weighed_summary
 from scalejax.xpcs.inputs import Measurement
-from scalejax.xpcs.pictures import DIMS, measured_and_fitted
+from scalejax.xpcs.outcome import summarised, write_fitted, write_summary
+from scalejax.xpcs.parameters import PER_ANGLE
+from scalejax.xpcs.pictures import DIMS, measured_and_fitted, residual_maps
 from scalejax.xpcs.posterior import Prior
-from scalejax.xpcs.results import Results
+from scalejax.xpcs.predicted import left_out, predicted
+from scalejax.xpcs.results import FITTED, SUMMARY, Results
 from scalejax.xpcs.tables import posterior_table
+from scalejax.xpcs.whiteness import in_words, whiteness
 
 FEW = 0.05
 """The part of all draws that may have diverged for shorter steps to be worth a try."""
@@ -55,6 +62,7 @@ class Fit:
     rule: str
     sampler: str
     output: Path
+    per_angle: str = "individual"
     resume: bool = False
     progress: bool = True
 
@@ -112,6 +120,7 @@ def _settings(run: Fit) -> dict[str, str]:
         "prior": run.prior_name,
         "calibration": run.calibration,
         "sampler": run.sampler,
+        "per angle": run.per_angle,
         **{name: str(value) for name, value in vars(run.sampling).items()},
     }
 
@@ -131,6 +140,9 @@ def _fit(run: Fit, results: Results, kept: Kept) -> None:
         f"{run.mode} model, {n_phi} angles × {n_pairs} pairs of frames ({origin}), {scaling.size} "
         f"parameters in {run.rule} coordinates, {run.prior_name} prior"
     )
+    if run.per_angle == "averaged":
+        run = _averaged(run, results, kept)
+        space, scaling = run.space, run.scaling
     names = [name for name in space if not space[name].pinned]
     coordinates, report = _coordinates(run, results, kept, start=None)
     found = _by_importance(run, results, coordinates, report)
@@ -150,18 +162,23 @@ def _fit(run: Fit, results: Results, kept: Kept) -> None:
     result.attrs.update(_attributes(run, report))
     results.write("posterior.nc", result.to_netcdf)
     results.say(posterior_table(table, space, measurement))
-    troubles = concerns(result, table)
-    if report is not None:
-        troubles += [f"calibration: {doubt}" for doubt in report.doubts]
-    for trouble in troubles:
-        results.say(f"Warning: {trouble}.")
-    sound = f"Converged: R-hat ≤ {R_HAT_LIMIT} everywhere, no divergences."
-    if not of_chains(result):
-        sound = "Draws without chains, weighed: nothing to converge."
-    results.say("Not converged." if troubles else sound)
+    troubles = _troubles(results, result, table, report)
+    prediction = predicted(result, measurement.experiment)
+    residuals = prediction.residuals(measurement.c2)
+    white = whiteness(residuals, measurement.experiment.t.size)
+    words = in_words(white, measurement.experiment.rows)
+    results.say(f"{words[0].upper()}{words[1:]}.")
+    found = summarised(
+        {**_settings(run), **versions()}, measurement, space, table, report, troubles,
+        left_out(result, measurement), (white, words),
+    )  # fmt: skip
+    results.write(SUMMARY, lambda path: write_summary(path, found))
+    results.write(FITTED, lambda path: write_fitted(path, measurement, prediction))
 
-    figure = measured_and_fitted(result, measurement)
+    figure = measured_and_fitted(measurement, prediction)
     results.write("fit.png", lambda path: figure.savefig(path, dpi=150, format="png"))
+    maps = residual_maps(measurement, residuals, white)
+    results.write("residuals.png", lambda path: maps.savefig(path, dpi=150, format="png"))
     scale = 1.0 if run.prior_name == "normal" else None
     panels = plotting.marginals(
         result, scaling, space, measurement.truth, prior_scale=scale, dims=DIMS
@@ -171,6 +188,41 @@ def _fit(run: Fit, results: Results, kept: Kept) -> None:
         results.say(f"Wrote {', '.join(results.written)} to {run.output}")
     if results.lost:
         raise typer.Exit(1)
+
+
+def _troubles(results: Results, result, table, report: Report | None) -> list[str]:
+    """What speaks against the posterior; and said, with the verdict."""
+    troubles = concerns(result, table)
+    if report is not None:
+        troubles += [f"calibration: {doubt}" for doubt in report.doubts]
+    for trouble in troubles:
+        results.say(f"Warning: {trouble}.")
+    sound = f"Converged: R-hat ≤ {R_HAT_LIMIT} everywhere, no divergences."
+    if not of_chains(result):
+        sound = "Draws without chains, weighed: nothing to converge."
+    results.say("Not converged." if troubles else sound)
+    return troubles
+
+
+def _averaged(run: Fit, results: Results, kept: Kept) -> Fit:
+    """The same fit with contrast and offset held at the values of the mode, of each angle."""
+    _, report = _coordinates(run, results, kept, start=None)
+    if report is None or not report.mode:
+        raise ValueError("no mode was found that contrast and offset could be held at")
+    theta = run.scaling.unpack(run.scaling.to_original(jnp.array(report.mode)))
+    held = {
+        name: replace(run.space[name], fixed=tuple(theta[name].tolist()), initial=None)
+        for name in PER_ANGLE
+        if not run.space[name].pinned
+    }
+    space = ParameterSpace({**run.space, **held}).sized(**run.space.sizes)
+    prior = declared_prior(space) if run.prior_name == "declared" else run.prior
+    scaling = Scaling.from_space(space, rule=RULES[run.rule])
+    results.say(
+        f"{' and '.join(held)} of each angle are held at the values found. What they might have "
+        "been besides is left out: the other parameters look surer than they are."
+    )
+    return replace(run, space=space, scaling=scaling, prior=prior)
 
 
 def _attributes(run: Fit, report: Report | None) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich import box
@@ -13,7 +14,10 @@ from rich.table import Table
 from scalejax.diagnostics import Row, family_name, span
 from scalejax.space import ParameterSpace
 from scalejax.xpcs.homodyne import distortions_of
-from scalejax.xpcs.parameters import PER_ANGLE
+
+if TYPE_CHECKING:  # the command line imports this, and its help waits for no sampler
+    from scalejax.xpcs.beamline import Contents
+    from scalejax.xpcs.compare import Fitted
 
 
 def posterior_table(table, space, measurement) -> Table:
@@ -28,13 +32,16 @@ def posterior_table(table, space, measurement) -> Table:
         result.add_column("truth", justify="right", no_wrap=True)
     for name, parameter in space.items():
         labels = [space.label(name)]
-        if name in PER_ANGLE:
+        if parameter.dim == "phi":
             labels = [f"{name} {row}" for row in measurement.experiment.rows]
+        elif parameter.dim is not None:
+            labels = [f"{name} {k + 1}" for k in range(space.sizes[parameter.dim])]
         if parameter.pinned:
-            rows = [[f"{parameter.low:.6g}", "fixed", "", "", "", ""]] * len(labels)
+            values = parameter.fixed or [parameter.low] * len(labels)
+            rows = [[f"{value:.6g}", "fixed", "", "", "", ""] for value in values]
         else:
             rows = map(_cells, np.atleast_2d(table[name].transpose(..., "statistic").values))
-        true = np.broadcast_to(np.nan if truth is None else truth[name], len(labels))
+        true = np.broadcast_to(np.nan if truth is None else truth.get(name, np.nan), len(labels))
         for label, cells, value in zip(labels, rows, true, strict=True):
             result.add_row(escape(label), *cells, *([] if truth is None else [f"{value:.6g}"]))
     return result
@@ -50,6 +57,34 @@ def _cells(row) -> list[str]:
     else:
         numbers = [f"{round(value, decimals) + 0.0:.{max(decimals, 0)}f}" for value in values]
     return [*numbers, f"{ess:.0f}", "" if math.isnan(r_hat) else f"{r_hat:.3f}"]
+
+
+def contents_table(found: Contents) -> Table:
+    """The angles at each q of a file."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("q (1/Å)", "angles"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("φ (°)", overflow="fold")
+    for q in found.rings:
+        phi = found.phi[found.at(float(q))]
+        table.add_row(f"{q:.5g}", str(len(phi)), ", ".join(f"{angle:.4g}" for angle in phi))
+    return table
+
+
+def comparison_table(fits: Sequence[Fitted]) -> Table:
+    """Log evidence and frames left out, of each fit; a dash where there is none to be trusted."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("fit", overflow="fold", min_width=8)
+    table.add_column("model", overflow="fold", min_width=8)
+    for heading in ("log evidence", "frames left out", "k̂"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for fit in fits:
+        evidence = "–"
+        if fit.log_evidence is not None:
+            evidence = f"{fit.log_evidence[0]:.2f} ± {fit.log_evidence[1]:.1g}"
+        left_out = "–" if fit.left_out is None else f"{fit.left_out:.1f}"
+        table.add_row(escape(fit.name), fit.model, evidence, left_out, f"{fit.k_hat:.2f}")
+    return table
 
 
 def scaling_tables(rows: list[Row], rule: str, *, wide: bool) -> Iterator[Table]:

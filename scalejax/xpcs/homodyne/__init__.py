@@ -6,6 +6,7 @@ rest stands without NumPyro.
 
 from scalejax.xpcs.homodyne.factors import compute_scaling_factors as compute_scaling_factors
 from scalejax.xpcs.homodyne.factors import log_scaling_factors as log_scaling_factors
+from scalejax.xpcs.homodyne.rule import RULES as RULES
 from scalejax.xpcs.homodyne.rule import center_and_scale as center_and_scale
 from scalejax.xpcs.homodyne.rule import distortions as distortions
 from scalejax.xpcs.homodyne.rule import distortions_of as distortions_of

@@ -100,3 +100,7 @@ def distortions(
     if prior.sigma is not None and scale > prior.sigma:
         found.append(f"the scale is {scale:.6g}, the declared sigma {prior.sigma:.6g}")
     return found
+
+
+RULES = {"matched": matched, "homodyne": homodyne}
+"""By name, as the command line and saved settings have them."""
