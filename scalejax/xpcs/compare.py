@@ -28,6 +28,8 @@ class Fitted:
     """Of each stretch of frames, given the others."""
     k_hat: float
     converged: bool
+    comparable: bool = True
+    """False where some parameters are held at values that have been found in the same data."""
 
     @property
     def left_out(self) -> float | None:
@@ -71,6 +73,7 @@ def _fitted(name: str, content: dict[str, Any]) -> Fitted:
         np.array(left_out["elpd"], float),
         np.inf if left_out["k_hat"] is None else float(left_out["k_hat"]),
         bool(content["converged"]),
+        how != "averaged",
     )
 
 
@@ -80,7 +83,14 @@ def verdicts(fits: Sequence[Fitted]) -> list[str]:
     Evidence is compared where every fit has one. Stretches left out are compared by the differences
     of each, whose sum has √K times their standard deviation as its error.
     """
-    said = []
+    said = [
+        f"{fit.name} is left out: contrast and offset, held there, have seen the same data"
+        for fit in fits
+        if not fit.comparable
+    ]
+    fits = [fit for fit in fits if fit.comparable]
+    if len(fits) < 2:
+        return said
     if all(fit.log_evidence is not None for fit in fits):
         ranked = sorted(fits, key=lambda fit: -_value(fit))
         best, second = ranked[:2]

@@ -143,7 +143,10 @@ def read_analyzer(config: Mapping[str, Any]) -> Analyzer:
 
     frames = []
     for key in ("start_frame", "end_frame"):
-        number = positive(entries, key, base)
+        last = (
+            key == "end_frame" and entries.get(key) == -1
+        )  # homodyne's word for the last there is
+        number = None if last else positive(entries, key, base)
         if number is not None and not number.is_integer():
             raise ValueError(f"{base}.{key}: expected a whole number; got {number:g}")
         frames.append(None if number is None else int(number))

@@ -1,9 +1,12 @@
 """Files in the layouts of the APS and of homodyne, and every way in which they can be wrong."""
 
+import re
+
 import arviz as az
 import h5py
 import numpy as np
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from scalejax.xpcs import Experiment, default_config, two_time
@@ -12,6 +15,11 @@ from scalejax.xpcs.chosen import Chosen
 from scalejax.xpcs.cli import app
 from scalejax.xpcs.config import data_path, read_mode
 from scalejax.xpcs.correlation import to_matrix, two_time_at
+
+
+def invoke(*args):
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
 
 FRAMES, Q, PHI = 12, np.array([0.005, 0.008]), np.array([-170.0, 0.0, 90.0])
 
@@ -143,64 +151,64 @@ def replaced(name, value):
 MAP = "xpcs/twotime/correlation_map"
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (replaced("xpcs/qmap/dynamic_v_list_dim1", None), "missing xpcs/qmap/dynamic_v_list_dim1"),
-        (replaced("xpcs/qmap/dynamic_v_list_dim0", "text"), "dynamic_v_list_dim0 must hold num"),
-        (replaced("xpcs/qmap/dynamic_v_list_dim0", np.ones((2, 2))), r"got float64 of shape \(2"),
-        (replaced("xpcs/qmap/dynamic_v_list_dim0", np.array([0.005, np.nan])), "q must be finite"),
-        (replaced("xpcs/qmap/dynamic_v_list_dim0", np.array([-0.005, 0.0])), "q must be positive"),
-        (replaced("xpcs/qmap/dynamic_v_list_dim0", np.array([0.005])), "processed_bins must be fr"),
-        (replaced("xpcs/twotime/processed_bins", None), "missing xpcs/twotime/processed_bins"),
-        (replaced("xpcs/twotime/processed_bins", np.array([1.5])), "must be whole numbers"),
-        (replaced("xpcs/twotime/processed_bins", np.array([0, 1])), "must be from 1 to 2 q"),
-        (replaced("xpcs/twotime/processed_bins", np.array([1, 2, 4])), "which is which is not kn"),
-        (replaced(f"{MAP}/c2_00001", None), "has 4 matrices, and processed_bins 5"),
-        (replaced(f"{MAP}/c2_00001", np.ones((3, 3))), r"c2_00001 is of shape \(3, 3\)"),
-        (replaced(f"{MAP}/c2_00002", np.ones(3)), r"square matrices of one size.*c2_00002 of \(3"),
-        (replaced(f"{MAP}/c2_00002", np.full((12, 12), b"x")), "c2_00002 must hold numbers"),
-        (replaced(MAP, np.ones(3)), "must be a group of matrices; it is a dataset"),
-        (replaced("entry/instrument/detector_1/frame_time", -1.0), "frame_time must be one pos"),
-        (replaced("xpcs/twotime/config/avg_frame", np.zeros(2)), "avg_frame must be one positive"),
-        (replaced(f"{MAP}/c2_00001", np.full((12, 12), np.nan)), r"66 of its.*c2_00001\[0, 1\]"),
-        (replaced(f"{MAP}/c2_00001", matrices(1)[0] + np.triu(np.ones((12, 12)))), "neither half"),
-        (replaced("entry/instrument/detector_1/frame_time", None), "give it, in seconds"),
-    ],
-)  # fmt: skip
+BROKEN_APS_U = [
+    (replaced("xpcs/qmap/dynamic_v_list_dim1", None), "missing xpcs/qmap/dynamic_v_list_dim1"),
+    (replaced("xpcs/qmap/dynamic_v_list_dim0", "text"), "dynamic_v_list_dim0 must hold num"),
+    (replaced("xpcs/qmap/dynamic_v_list_dim0", np.ones((2, 2))), r"got float64 of shape \(2"),
+    (replaced("xpcs/qmap/dynamic_v_list_dim0", np.array([0.005, np.nan])), "q must be finite"),
+    (replaced("xpcs/qmap/dynamic_v_list_dim0", np.array([-0.005, 0.0])), "q must be positive"),
+    (replaced("xpcs/qmap/dynamic_v_list_dim0", np.array([0.005])), "processed_bins must be fr"),
+    (replaced("xpcs/twotime/processed_bins", None), "missing xpcs/twotime/processed_bins"),
+    (replaced("xpcs/twotime/processed_bins", np.array([1.5])), "must be whole numbers"),
+    (replaced("xpcs/twotime/processed_bins", np.array([0, 1])), "must be from 1 to 2 q"),
+    (replaced("xpcs/twotime/processed_bins", np.array([1, 2, 4])), "which is which is not kn"),
+    (replaced(f"{MAP}/c2_00001", None), "has 4 matrices, and processed_bins 5"),
+    (replaced(f"{MAP}/c2_00001", np.ones((3, 3))), r"c2_00001 is of shape \(3, 3\)"),
+    (replaced(f"{MAP}/c2_00002", np.ones(3)), r"square matrices of one size.*c2_00002 of \(3"),
+    (replaced(f"{MAP}/c2_00002", np.full((12, 12), b"x")), "c2_00002 must hold numbers"),
+    (replaced(MAP, np.ones(3)), "must be a group of matrices; it is a dataset"),
+    (replaced("entry/instrument/detector_1/frame_time", -1.0), "frame_time must be one pos"),
+    (replaced("xpcs/twotime/config/avg_frame", np.zeros(2)), "avg_frame must be one positive"),
+    (replaced(f"{MAP}/c2_00001", np.full((12, 12), np.nan)), r"66 of its.*c2_00001\[0, 1\]"),
+    (replaced(f"{MAP}/c2_00001", matrices(1)[0] + np.triu(np.ones((12, 12)))), "neither half"),
+    (replaced("entry/instrument/detector_1/frame_time", None), "give it, in seconds"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "message"), BROKEN_APS_U)
 def test_a_broken_file_of_the_upgraded_aps(tmp_path, change, message):
     path = aps_u(tmp_path / "data.h5", change)
     with pytest.raises(ValueError, match=rf"data\.h5: .*{message}"):
         read_beamline(path, q=0.005)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (replaced("xpcs/dqlist", None), "missing xpcs/dqlist"),
-        (replaced("xpcs/dphilist", np.ones((1, 3))), "got 4 in xpcs/dqlist, 3 in xpcs/dphilist"),
-        (replaced("exchange/C2T_all/g2_00003", None), r"4 in xpcs/dphilist and 3 in exchange"),
-        (replaced("exchange/C2T_all", None), "of no known layout: expected .*it has exchange, m"),
-    ],
-)
+BROKEN_APS = [
+    (replaced("xpcs/dqlist", None), "missing xpcs/dqlist"),
+    (replaced("xpcs/dphilist", np.ones((1, 3))), "got 4 in xpcs/dqlist, 3 in xpcs/dphilist"),
+    (replaced("exchange/C2T_all/g2_00003", None), r"4 in xpcs/dphilist and 3 in exchange"),
+    (replaced("exchange/C2T_all", None), "of no known layout: expected .*it has exchange, m"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "message"), BROKEN_APS)
 def test_a_broken_file_of_the_aps_before(tmp_path, change, message):
     with pytest.raises(ValueError, match=rf"data\.hdf: .*{message}"):
         read_beamline(aps(tmp_path / "data.hdf", change), q=0.005)
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"t1": None}, "missing t1; expected c2_exp"),
-        ({"t1": np.zeros(FRAMES)}, "t1 must increase in equal steps"),
-        ({"t1": np.arange(3.0)}, r"and t1 of n_t times; got \(3, 12, 12\) and \(3,\)"),
-        ({"c2_exp": np.ones((3, 12, 11))}, "expected c2_exp of shape"),
-        ({"c2_exp": np.full((3, 12, 12), "x")}, "c2_exp must hold numbers"),
-        ({"phi_angles_list": np.ones(2)}, "got 3 in wavevector_q_list, 2 in phi_angles_list"),
-        ({"c2_exp": np.ones((3, 12, 12))}, "c2 is 1 for every pair"),
-        ({"wavevector_q_list": np.array(object())}, "not a readable .npz"),
-    ],
-)
+BROKEN_CACHE = [
+    ({"t1": None}, "missing t1; expected c2_exp"),
+    ({"t1": np.zeros(FRAMES)}, "t1 must increase in equal steps"),
+    ({"t1": np.arange(3.0)}, r"and t1 of n_t times; got \(3, 12, 12\) and \(3,\)"),
+    ({"c2_exp": np.ones((3, 12, 11))}, "expected c2_exp of shape"),
+    ({"c2_exp": np.full((3, 12, 12), "x")}, "c2_exp must hold numbers"),
+    ({"phi_angles_list": np.ones(2)}, "got 3 in wavevector_q_list, 2 in phi_angles_list"),
+    ({"c2_exp": np.ones((3, 12, 12))}, "c2 is 1 for every pair"),
+    ({"wavevector_q_list": np.array(object())}, "not a readable .npz"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changed", "message"), BROKEN_CACHE)
 def test_a_broken_cache(tmp_path, changed, message):
     with pytest.raises(ValueError, match=rf"cache\.npz: .*{message}"):
         read_beamline(cache(tmp_path / "cache.npz", **changed))
@@ -334,6 +342,101 @@ def test_rows_of_several_q_are_those_of_each():
         two_time_at(theta, together, places), found.ravel()[places], rtol=2e-6
     )
     assert together.rows[1] == "45°, 0.005 1/Å"
+
+
+def test_what_is_shown_of_a_file(tmp_path):
+    result = invoke("data", aps(tmp_path / "data.hdf"), "--plot", tmp_path / "c2.png", "--q", 0.005)
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stdout.split())
+    assert "APS, before its upgrade 12 frames, from one to the next 0.25 s" in said
+    assert "0.00499 3 -170, 0, 90 0.008 1 0 Wrote" in said
+    assert (tmp_path / "c2.png").read_bytes().startswith(b"\x89PNG")
+    silent = cache(tmp_path / "cache.npz")
+    assert "cache of homodyne" in invoke("data", silent).stdout
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({"enabled": True, "tolerance": 3.0, "target_ranges": [(-8, -2), (88, 92)]}, [0.0, 90.0]),
+        ({"enabled": True, "target_ranges": [(-8, -4), (88, 92)]}, [90.0]),
+        ({"enabled": False, "target_ranges": [(88, 92)]}, PHI),
+        ({"enabled": True, "fallback_to_all_angles": True, "target_ranges": [(20, 30)]}, PHI),
+        ({"enabled": True, "target_ranges": []}, PHI),
+        (None, PHI),
+    ],
+)
+def test_angles_that_a_configuration_chooses(tmp_path, section, expected):
+    if section:
+        ranges = [{"min_angle": a, "max_angle": b} for a, b in section["target_ranges"]]
+        section = {**section, "target_ranges": ranges}
+    config = {
+        "phi_filtering": section,
+        "analyzer_parameters": {"scattering": {"wavevector_q": Q[0]}},
+    }
+    path = aps_u(tmp_path / "data.h5")
+    measured = Chosen(path).measurement(config, "static")
+    np.testing.assert_allclose(measured.experiment.phi, expected, atol=1e-5)
+    chosen = Chosen(path, phi_ranges=["-10:10"]).measurement(config, "static")
+    np.testing.assert_allclose(chosen.experiment.phi, [0.0])
+
+
+BROKEN_CONFIGS = [
+    (["analysis_mode"], 3, "analysis_mode: expected a text; got 3"),
+    (["analysis_mode"], "flow", "mode: expected one of static, laminar_flow, two_component"),
+    (["analyzer_parameters", "dt"], "fast", "analyzer_parameters.dt: expected a number"),
+    (["analyzer_parameters", "start_frame"], 0, "analyzer_parameters.start_frame: expected a pos"),
+    (["analyzer_parameters", "end_frame"], 900, "three of the frames 1 to 12; got 1 to 900"),
+    (["experimental_data"], {"file_path": "gone.h5"}, "gone.h5 is not there"),
+    (["phi_filtering"], {"enabled": True, "target_ranges": 3}, "target_ranges: expected a list"),
+    (["phi_filtering"], {"enabled": True, "target_ranges": [{}]}, "[0].min_angle: expected a"),
+    (["phi_filtering"], {"enabled": True, "target_ranges": [{"min_angle": 9, "max_angle": 1}]},
+     "target_ranges[0]: expected min_angle ≤ max_angle; got 9 and 1"),
+    (["phi_filtering"], {"enabled": True, "tolerance": -1, "target_ranges":
+                         [{"min_angle": 1, "max_angle": 9}]}, "expected min_angle ≤ max_angle"),
+    (["initial_parameters"], {"tied_parameters": {"D0": "alpha"}}, "cannot be tied to each other"),
+    (["initial_parameters"], {"fixed_parameters": {"contrast": [0.1]}}, "expected 3 values"),
+    (["initial_parameters"], {"fixed_parameters": {"D0": [200.0]}}, "does not vary with angle"),
+    (["parameter_space", "bounds", 0, "type"], "Cauchy", "'contrast': type: expected one of"),
+]  # fmt: skip
+
+
+def test_what_is_broken_is_refused_in_one_line(tmp_path, monkeypatch):
+    """By the command line: status 2, one line that names what is wrong, and no fit is begun."""
+    tried = 0
+
+    def begun(run):
+        raise AssertionError("a fit was begun")
+
+    monkeypatch.setattr("scalejax.xpcs.run.begin", begun)
+
+    def refused(message, *options):
+        nonlocal tried
+        tried += 1
+        result = invoke("fit", *options, "--output", tmp_path / "out")
+        assert result.exit_code == 2, (message, result.output)
+        (line,) = result.stderr.splitlines()
+        assert result.stdout == ""
+        assert re.search(message, line), (message, line)
+
+    for change, message in BROKEN_APS_U:
+        refused(message, "--data", aps_u(tmp_path / "a.h5", change), "--q", 0.005)
+    for change, message in BROKEN_APS:
+        refused(message, "--data", aps(tmp_path / "b.hdf", change), "--q", 0.005)
+    for changed, message in BROKEN_CACHE:
+        refused(message, "--data", cache(tmp_path / "c.npz", **changed))
+    for where, value, message in BROKEN_CONFIGS:
+        config = default_config("static")
+        del config["analyzer_parameters"]["scattering"], config["analyzer_parameters"]["dt"]
+        config["experimental_data"] = {"file_path": "whole.npz"}
+        entry = config
+        for key in where[:-1]:
+            entry = entry[key]
+        entry[where[-1]] = value
+        cache(tmp_path / "whole.npz")
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        refused(re.escape(message), "--config", tmp_path / "config.yaml")
+    assert tried >= 40
 
 
 @pytest.mark.slow

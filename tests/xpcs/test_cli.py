@@ -19,10 +19,11 @@ from scalejax.diagnostics.chains import concerns, summary
 from scalejax.sampling import Sampling
 from scalejax.xpcs import default_config
 from scalejax.xpcs.cli import app
+from scalejax.xpcs.results import FILES
 from scalejax.xpcs.tables import posterior_table
 from tests.xpcs.test_inputs import write
 
-WRITTEN = ["fit.png", "marginals.png", "posterior.nc", "run"]
+WRITTEN = sorted([*FILES, "run"])
 SHORT = ["--chains", "2", "--warmup", "300", "--samples", "200", "--no-progress"]
 
 
