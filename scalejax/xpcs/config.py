@@ -164,7 +164,8 @@ def read_analyzer(config: Mapping[str, Any]) -> Analyzer:
 def read_phi_ranges(config: Mapping[str, Any]) -> tuple[list[tuple[float, float]], bool]:
     """Ranges of angles in `phi_filtering`, and whether all are meant where none is in any.
 
-    A range is `tolerance` degrees wider on either side; there are none where it is not enabled.
+    A range goes from its first angle on to its second, so (170, −170) has 180° in it, and is
+    `tolerance` degrees wider on either side. There are none where it is not enabled.
 
     **Raises** `ValueError` for a range without its two angles, and numbers that are none.
     """
@@ -180,8 +181,11 @@ def read_phi_ranges(config: Mapping[str, Any]) -> tuple[list[tuple[float, float]
             _number(_mapping(item, where).get(key), f"{where}.{key}")
             for key in ("min_angle", "max_angle")
         )
-        if not (first <= last and slack >= 0 and math.isfinite(last - first + slack)):
-            raise ValueError(f"{where}: expected min_angle ≤ max_angle; got {first:g} and {last:g}")
+        if not (slack >= 0 and math.isfinite(last - first + slack)):
+            raise ValueError(
+                f"{where}: expected finite angles and a tolerance from 0 on; got {first:g} to "
+                f"{last:g}, and {slack:g}"
+            )
         ranges.append((first - slack, last + slack))
     return ranges, bool(entries.get("fallback_to_all_angles"))
 
