@@ -92,11 +92,17 @@ class Report:
     def good(self) -> bool:
         """Whether a sampler can do without adapting to correlations, and with a short warmup."""
         kind = CoordinatesKind
-        if self.doubts:
-            return False
-        if self.k_hat > K_HAT_GOOD or self.efficiency < LEAST_EFFICIENT:
+        if self.doubts or self.k_hat > K_HAT_GOOD or self.efficiency < LEAST_EFFICIENT:
             return False
         return self.kind in (kind.NESTED, kind.DENSE, kind.LOW_RANK)
+
+    @property
+    def weighs(self) -> bool:
+        """Whether weighed draws of the fit are ones of the posterior about the mode found.
+
+        Then they tell its evidence too, that of the whole posterior where there are no `doubts`.
+        """
+        return self.k_hat <= K_HAT_GOOD and self.efficiency >= LEAST_EFFICIENT
 
     def __str__(self) -> str:
         """In a few lines, for people."""

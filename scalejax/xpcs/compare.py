@@ -23,11 +23,13 @@ class Fitted:
     name: str
     model: str
     log_evidence: tuple[float, float] | None
-    """With its error; None where calibration was not good."""
+    """With its error; None where weights could not be trusted."""
     elpd: np.ndarray
     """Of each stretch of frames, given the others."""
     k_hat: float
     converged: bool
+    doubts: tuple[str, ...] = ()
+    """What speaks against the mode that evidence is that of."""
     comparable: bool = True
     """False where some parameters are held at values that have been found in the same data."""
 
@@ -73,6 +75,7 @@ def _fitted(name: str, content: dict[str, Any]) -> Fitted:
         np.array(left_out["elpd"], float),
         np.inf if left_out["k_hat"] is None else float(left_out["k_hat"]),
         bool(content["converged"]),
+        tuple(map(str, (content["calibration"] or {}).get("doubts", ()))),
         how != "averaged",
     )
 
@@ -102,7 +105,10 @@ def verdicts(fits: Sequence[Fitted]) -> list[str]:
         )
     else:
         without = [fit.name for fit in fits if fit.log_evidence is None]
-        said.append(f"No log evidence of {', '.join(without)}: its calibration was not good")
+        said.append(
+            f"No log evidence of {', '.join(without)}: weights of calibration that cannot be "
+            "trusted"
+        )
     if any(fit.left_out is None for fit in fits):
         worst = max(fits, key=lambda fit: fit.k_hat)
         said.append(
@@ -117,6 +123,7 @@ def verdicts(fits: Sequence[Fitted]) -> list[str]:
             f"By frames left out: {best.model} ({best.name}) over {second.model} ({second.name}) "
             f"by {each.sum():.1f} ± {error:.2g}{_weak(each.sum() < 2 * error)}"
         )
+    said += [f"Of {fit.name} its calibration says: {fit.doubts[0]}" for fit in fits if fit.doubts]
     said += [f"Not converged: {fit.name}" for fit in fits if not fit.converged]
     return said
 

@@ -65,8 +65,8 @@ def summarised(
 
 
 def _evidence(report: Report | None) -> dict[str, float] | None:
-    """That of a calibration that its own check calls good."""
-    if report is None or not report.good:
+    """That of the fit's weights, where they can be trusted; `doubts` are of the mode, and apart."""
+    if report is None or not report.weighs:
         return None
     return {"value": report.log_evidence, "error": report.log_evidence_error}
 

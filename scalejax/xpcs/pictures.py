@@ -29,7 +29,7 @@ def measured_and_fitted(
     axes = figure.subplots(len(rows), 3, squeeze=False, sharex=True, sharey=True)
     panels = {
         "measured": measurement.c2,
-        "posterior mean of the model": prediction.mean,
+        "model": prediction.mean,
         "(measured − model) / σ": prediction.residuals(measurement.c2),
     }
     for row, i in zip(axes, rows, strict=True):

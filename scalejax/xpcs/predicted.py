@@ -25,7 +25,7 @@ from scalejax.xpcs.inputs import Measurement
 DRAWS = 200
 """Of which a prediction is made: its mean is off by 0.07 of the model's own sd then."""
 LOO_DRAWS = 1000
-STRETCHES = 20
+STRETCHES = 50
 """Of frames, each of which is left out in turn."""
 BAND = (0.05, 0.95)
 
@@ -109,9 +109,9 @@ class LeftOut:
 
 
 def left_out(result: az.InferenceData, measurement: Measurement) -> LeftOut:
-    """Stretches of frames left out in turn, of about as many pairs each.
+    """Stretches of as many frames, left out in turn with all pairs whose later frame they have.
 
-    A pair belongs to the stretch of its later frame. Source: Vehtari, Gelman and Gabry 2017,
+    Source: Vehtari, Gelman and Gabry 2017,
     doi:10.1007/s11222-016-9696-4, by ArviZ.
     """
     stretch = _stretches(measurement.experiment)
@@ -128,14 +128,10 @@ def left_out(result: az.InferenceData, measurement: Measurement) -> LeftOut:
 
 
 def _stretches(experiment: Experiment) -> Int[np.ndarray, " n_pairs"]:
-    """To which stretch each pair belongs."""
+    """To which stretch each pair belongs, by its later frame; the first frame is in none."""
     _, later = experiment.pairs
-    n_t = experiment.t.size
-    count = min(STRETCHES, n_t - 1)
-    up_to = np.cumsum(np.bincount(later, minlength=n_t))
-    of_frame = np.minimum((up_to - 1) * count // up_to[-1], count - 1)
-    _, of_frame = np.unique(of_frame, return_inverse=True)
-    return (of_frame - of_frame[1])[later].astype(np.int32)
+    frames = experiment.t.size - 1
+    return ((later - 1) * min(STRETCHES, frames) // frames).astype(np.int32)
 
 
 @eqx.filter_jit
