@@ -45,6 +45,7 @@ def agrees(posterior, mean, covariance):
     np.testing.assert_array_less(np.abs(posterior.sd - sd), 4 * posterior.sd_error)
 
 
+@pytest.mark.slow
 def test_the_product_of_fits_has_the_covariance_of_all_data():
     x, y = line()
     keys = jax.random.split(jax.random.key(0), SHARDS + 1)

@@ -114,7 +114,9 @@ def test_for_mode():
     assert for_mode(own, "static")["sigma"] == Parameter(0, 1)
     with pytest.raises(ValueError, match="laminar_flow model needs gamma_dot_t0, beta, "):
         for_mode(static, "laminar_flow")
-    with pytest.raises(ValueError, match="mode: expected one of static, laminar_flow; got 'x'"):
+    with pytest.raises(
+        ValueError, match="mode: expected one of static, laminar_flow, two_component; got 'x'"
+    ):
         for_mode(static, "x")
     with pytest.raises(ValueError, match="parameter 'contrast': expected dim='phi'; got None"):
         for_mode(ParameterSpace({**static, "contrast": Parameter(0, 1)}), "static")
