@@ -23,7 +23,7 @@ class Chosen:
     q: Sequence[float] = ()
     phi_ranges: Sequence[str] = ()
     frames: str | None = None
-    thin: int = 1
+    thin: int | None = None
     frame_time: float | None = None
     gap: float | None = None
 
@@ -75,7 +75,7 @@ class Chosen:
             q=q,
             phi_ranges=ranges,
             frames=frames,
-            thin=self.thin,
+            thin=said.thin if self.thin is None else self.thin,
             frame_time=frame_time,
             gap=gap,
         )
@@ -85,7 +85,7 @@ class Chosen:
         """The options that are not as they are by default."""
         options = {
             "--q": self.q, "--phi-range": self.phi_ranges, "--frames": self.frames,
-            "--thin": self.thin != 1, "--frame-time": self.frame_time, "--gap": self.gap,
+            "--thin": self.thin, "--frame-time": self.frame_time, "--gap": self.gap,
         }  # fmt: skip
         return [name for name, value in options.items() if value]
 

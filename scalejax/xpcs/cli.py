@@ -75,7 +75,9 @@ def fit(
         str | None,
         typer.Option(metavar="FIRST:LAST", help="Frames of --data, counted from 1, both included."),
     ] = None,
-    thin: Annotated[int, typer.Option(min=1, help="Take each so many-th frame of --data.")] = 1,
+    thin: Annotated[
+        int | None, typer.Option(min=1, help="Take each so many-th frame of --data.")
+    ] = None,
     frame_time: Annotated[
         float | None, typer.Option(help="Seconds from frame to frame, whatever --data says.")
     ] = None,

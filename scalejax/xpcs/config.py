@@ -125,10 +125,11 @@ class Analyzer:
     frame_time: float | None
     gap: float | None
     frames: tuple[int, int | None]
+    thin: int
 
 
 def read_analyzer(config: Mapping[str, Any]) -> Analyzer:
-    """The section `analyzer_parameters`: dt, frames, q and gap.
+    """The section `analyzer_parameters`: dt, frames and which of them, q and gap.
 
     **Raises** `ValueError` for an entry that is no positive number, naming it.
     """
@@ -142,7 +143,7 @@ def read_analyzer(config: Mapping[str, Any]) -> Analyzer:
         return number
 
     frames = []
-    for key in ("start_frame", "end_frame"):
+    for key in ("start_frame", "end_frame", "frame_step"):
         last = (
             key == "end_frame" and entries.get(key) == -1
         )  # homodyne's word for the last there is
@@ -158,6 +159,7 @@ def read_analyzer(config: Mapping[str, Any]) -> Analyzer:
         positive(entries, "dt", base),
         positive(geometry, "stator_rotor_gap", f"{base}.geometry"),
         (frames[0] or 1, frames[1]),
+        frames[2] or 1,
     )
 
 

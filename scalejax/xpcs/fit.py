@@ -129,6 +129,10 @@ class Draws:
             },
         )
         result.attrs.update(self.attrs)
+        q = np.asarray(self.measurement.experiment.q)
+        if q.ndim:  # angles are there once for each of several q
+            groups = [name for name in result.groups() if "phi" in result[name].dims]
+            result.map(lambda data: data.assign_coords(q=("phi", q)), groups=groups, inplace=True)
         return result
 
     @property

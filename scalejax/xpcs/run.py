@@ -137,7 +137,8 @@ def _fit(run: Fit, results: Results, kept: Kept) -> None:
     n_phi, n_pairs = measurement.c2.shape
     origin = "measured" if measurement.truth is None else "simulated"
     results.say(
-        f"{run.mode} model, {n_phi} angles × {n_pairs} pairs of frames ({origin}), {scaling.size} "
+        f"{run.mode} model, {n_phi} angles × {n_pairs} pairs of frames ({origin}), at q = "
+        f"{_several(measurement.experiment.q)} 1/Å, {scaling.size} "
         f"parameters in {run.rule} coordinates, {run.prior_name} prior"
     )
     if run.per_angle == "averaged":
@@ -202,6 +203,11 @@ def _troubles(results: Results, result, table, report: Report | None) -> list[st
         sound = "Draws without chains, weighed: nothing to converge."
     results.say("Not converged." if troubles else sound)
     return troubles
+
+
+def _several(values) -> str:
+    """Each of some numbers once, for people."""
+    return ", ".join(f"{value:.5g}" for value in np.unique(np.asarray(values)))
 
 
 def _averaged(run: Fit, results: Results, kept: Kept) -> Fit:

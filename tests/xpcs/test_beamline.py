@@ -272,6 +272,9 @@ def test_what_a_configuration_says_and_an_option_overrules(tmp_path):
     assert measured.experiment.t.size == 8
     np.testing.assert_allclose(measured.experiment.q, 0.008, rtol=1e-6)
     np.testing.assert_allclose(measured.experiment.gap, 1e6)
+    analyzer = {**SAID["analyzer_parameters"], "frame_step": 3, "end_frame": -1}
+    measured = Chosen(path).measurement({"analyzer_parameters": analyzer}, "laminar_flow")
+    np.testing.assert_allclose(measured.experiment.t, [0.0, 1.8, 3.6, 5.4], rtol=1e-6)
     options = Chosen(path, q=[0.005], phi_ranges=["-10:10"], frames="1:6", thin=2, frame_time=0.1)
     measured = options.measurement(SAID, "static")
     np.testing.assert_allclose(measured.experiment.t, [0.0, 0.2, 0.4], rtol=1e-6)
@@ -355,7 +358,7 @@ def test_what_is_shown_of_a_file(tmp_path):
     assert "0.00499 3 -170, 0, 90 0.008 1 0 Wrote" in said
     assert (tmp_path / "c2.png").read_bytes().startswith(b"\x89PNG")
     silent = cache(tmp_path / "cache.npz")
-    assert "cache of homodyne" in invoke("data", silent).stdout
+    assert "cache of homodyne" in " ".join(invoke("data", silent).stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -584,6 +587,8 @@ def test_two_q_together(tmp_path):
     assert result.exit_code == 0, result.output
     posterior = az.from_netcdf(tmp_path / "out" / "posterior.nc")["posterior"]
     assert posterior["contrast"].shape[-1] == 6
+    np.testing.assert_allclose(posterior["q"], np.repeat(rings, 3))
+    assert "at q = 0.004, 0.0054 1/Å" in " ".join(result.output.split())
     for name in ("D0", "alpha", "D_offset"):
         mean, sd = float(posterior[name].mean()), float(posterior[name].std())
         assert abs(mean - truth[name]) < 5 * sd, name
