@@ -38,7 +38,7 @@ class Limit:
 def environment() -> str:
     """Versions of what is installed, and the device, for the head of a table."""
     versions = []
-    for name in ("jax", "numpyro", "tfp-nightly", "flowjax", "distrax"):
+    for name in ("jax", "numpyro", "blackjax", "nutpie", "tfp-nightly", "flowjax", "distrax"):
         with contextlib.suppress(PackageNotFoundError):
             versions.append(f"{name} {version(name)}")
     device = jax.devices()[0]

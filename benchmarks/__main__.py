@@ -29,6 +29,7 @@ NAMES = (
     "fuzz",
     "scale",
     "processes",
+    "field",
 )
 GENERATED = Path(__file__).parent.parent / "docs" / "pages" / "generated"
 
