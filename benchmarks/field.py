@@ -42,7 +42,7 @@ ROWS = (OURS, *(f"{peer}, {of}" for peer, of in product(PEERS, ("sites", "matche
 
 @dataclass(frozen=True)
 class Target:
-    """A log-density of θ, its Scaling, how it is calibrated, and what its draws are held against."""
+    """A log-density of θ, its Scaling, how to calibrate it, and draws to be held against."""
 
     scaling: Scaling
     log_density: Any
