@@ -159,10 +159,15 @@ def two_time_at(
         [1.2 1.3]
     """
     theta = {name: jnp.asarray(value) for name, value in theta.items()}
-    i, j = (jnp.asarray(x) for x in experiment.pairs)
-    angle, pair = jnp.divmod(jnp.asarray(index), len(i))
+    n_t = experiment.t.shape[0]
+    angle, pair = jnp.divmod(jnp.asarray(index), n_t * (n_t - 1) // 2)
+    # Where each frame's pairs begin: a few numbers, where a table of all pairs would be a constant
+    # of megabytes in whatever is compiled.
+    first = np.concatenate([[0], np.cumsum(np.arange(n_t - 1, 0, -1))])
+    i = jnp.searchsorted(jnp.asarray(first), pair, side="right") - 1
+    j = pair - jnp.asarray(first)[i] + i + 1
     q = experiment.q[angle] if experiment.q.ndim else experiment.q
-    decay = _decay(theta, experiment, experiment.phi[angle], q, i[pair], j[pair])
+    decay = _decay(theta, experiment, experiment.phi[angle], q, i, j)
     contrast, offset = (at_angles(theta, name, experiment.phi) for name in ("contrast", "offset"))
     return offset[angle] + contrast[angle] * decay
 

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from scalejax.xpcs import Experiment, simulate, to_matrix, two_time
-from scalejax.xpcs.correlation import _levelled, power_law_integral, two_time_of_pairs
+from scalejax.xpcs.correlation import (
+    _levelled,
+    power_law_integral,
+    two_time_at,
+    two_time_of_pairs,
+)
 
 STATIC = {
     "contrast": np.array([0.06, 0.05]),
@@ -109,3 +114,12 @@ def test_simulated_noise(float64):
 def test_to_matrix():
     matrix = to_matrix(np.array([[1.0, 2.0, 3.0]]), np.array([9.0]), 3)
     np.testing.assert_array_equal(matrix[0], [[9, 1, 2], [1, 9, 3], [2, 3, 9]])
+
+
+@pytest.mark.parametrize("n_t", [2, 3, 12, 57])
+def test_every_place_is_that_of_its_pair(n_t, dtype):
+    at = Experiment(t=np.arange(n_t) * 0.05, phi=np.array([0.0, 60.0]), q=0.0054, gap=2e6)
+    index = np.arange(2 * n_t * (n_t - 1) // 2)
+    found = jax.jit(two_time_at)(FLOW, at, index)
+    want = np.ravel(jax.jit(two_time)(FLOW, at))
+    np.testing.assert_allclose(found, want, rtol=4 * np.finfo(dtype).eps)
