@@ -46,7 +46,7 @@ def test_killed_and_resumed(tmp_path):
     generator, output, options = random.Random(0), tmp_path / "killed", []
     for _ in range(2):
         process = begun(output, *sampling, *options)
-        state = output / "run" / "1-chains" / "state.npz"
+        state = output / "run" / "2-chains" / "state.npz"
         known = state.stat().st_mtime if state.exists() else 0
         while process.poll() is None:  # from when there is something to go on from
             if state.exists() and state.stat().st_mtime > known:
@@ -78,7 +78,7 @@ def test_two_processes(tmp_path):
         sd = want[name].std(("chain", "draw"))
         assert float((np.abs(found[name] - want[name]) / sd).max()) < 1e-6, name
 
-    long = "--chains", 2, "--warmup", 200, "--samples", 100000, "--calibrate", "none"
+    long = "--chains", 2, "--warmup", 200, "--samples", 100000
     left, dead = (begun(tmp_path / "three", *long, *of) for of in processes(2))
     while not (tmp_path / "three" / "run" / "2-chains" / "state.npz").exists():
         assert left.poll() is None
