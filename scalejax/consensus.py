@@ -51,18 +51,18 @@ def consensus(
     above 0.7, or less than 0.1 effective draws a draw), and `ValueError` as `combined` does.
 
     Examples:
-        >>> import jax, jax.numpy as jnp
+        >>> import jax
         >>> from scalejax import Scaling
-        >>> from scalejax.calibrate import from_log_density
         >>> from scalejax.consensus import consensus
         >>> scaling = Scaling(0.0, 1.0, low=-9.0, high=9.0, groups={"a": None})
-        >>> def of_shard(y):
-        ...     return lambda theta: -((theta[0] - y) ** 2) / 2 - theta[0] ** 2 / 2 / 2
+        >>> def log_density(theta):  # of y = 1 and y = 2, with a standard normal prior
+        ...     return -((theta[0] - 1) ** 2 + (theta[0] - 2) ** 2 + theta[0] ** 2) / 2
         >>> keys = jax.random.split(jax.random.key(0), 3)
-        >>> shards = [from_log_density(of_shard(y), scaling, key=k)[0]
-        ...           for y, k in zip((1.0, 2.0), keys)]
-        >>> _, posterior = consensus(shards, scaling, key=keys[2],
-        ...                          log_density=lambda t: of_shard(1.0)(t) + of_shard(2.0)(t))
+        >>> def drawn(y, key):  # of one y, with the root of the prior
+        ...     theta = 2 / 3 * y + (2 / 3) ** 0.5 * jax.random.normal(key, (2000, 1))
+        ...     return scaling.to_normalized(theta)
+        >>> shards = [drawn(1.0, keys[0]), drawn(2.0, keys[1])]
+        >>> _, posterior = consensus(shards, scaling, key=keys[2], log_density=log_density)
         >>> print(round(float(posterior.mean[0]), 1))  # (1 + 2)/3
         1.0
     """

@@ -45,6 +45,7 @@ def test_chains_beside_each_other_on_devices():
     assert (np.abs(draws.std((0, 1)) - 1) < 0.15).all()
 
 
+@pytest.mark.slow
 def test_going_on_after_a_chunk():
     """From the numbers of its state alone, in the warmup and after it, bit for bit."""
     options = {

@@ -63,7 +63,8 @@ def test_a_bar_comes_and_goes():
     assert re.search("100%", terminal.getvalue())
 
 
-@pytest.mark.parametrize("by", [pytest.param("residuals", marks=pytest.mark.slow), "density"])
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["residuals", "density"])
 def test_calibration_tells_of_search_and_check(by):
     scaling = Scaling(0.0, 1.0, low=-9.0, high=9.0, groups={"a": None, "b": None})
     x = np.linspace(0.0, 1.0, 50)
