@@ -20,7 +20,7 @@ def test_random_densities(float64):
     """
     rng = np.random.default_rng(0)
     good, checked = 0, 0
-    for i in range(24):
+    for i in range(16):
         shape, log_density, size, hole = drawn(rng)
         found, report = from_log_density(log_density, unbounded(size), key=jax.random.key(i))
         assert report.good or report.reasons or report.doubts, shape

@@ -111,8 +111,8 @@ def random_scaling(space, seed):
 def test_the_posterior_does_not_depend_on_the_coordinates(float64):
     """The static XPCS model: all means and sds within 4 Monte Carlo standard errors.
 
-    Of NumPyro's own sites, for 24 parameters under three Scalings: by luck one of the 144 numbers
-    would be further off in one run of a hundred, but the seeds are fixed.
+    Of NumPyro's own sites, for 24 parameters under two Scalings: by luck one of the 96 numbers
+    would be further off in one run of a hundred and fifty, but the seeds are fixed.
     """
     config = default_config("static")
     space = for_mode(read_space(config), "static")
@@ -131,8 +131,7 @@ def test_the_posterior_does_not_depend_on_the_coordinates(float64):
 
     reference = sample(sites.model, space)
     prior = declared_prior(space)
-    scalings = [Scaling.from_space(space, rule=rule) for rule in (matched, homodyne)]
-    scalings.append(random_scaling(space, 0))
+    scalings = [Scaling.from_space(space, rule=matched), random_scaling(space, 0)]
     for scaling in scalings:
         found = sample(xpcs_model, scaling, prior=prior)
         assert found.shape == (4, 24)

@@ -118,7 +118,7 @@ def test_simulation_based_calibration(how, float64):
     """Ranks of the truth among draws of the posterior are uniform (Talts et al. 2018).
 
     Of the static model at 3 angles and 6 frames, with a prior that counts for as much as the data.
-    Chi-squared tests of 240 ranks in 8 bins for each parameter, together at the level 10⁻³
+    Chi-squared tests of 160 ranks in 8 bins for each parameter, together at the level 10⁻³
     (Bonferroni). Draws are thinned to be next to independent.
     """
     declared = ParameterSpace(
@@ -133,7 +133,7 @@ def test_simulation_based_calibration(how, float64):
     space = with_angles(declared, phi, how, 1)
     scaling, prior = Scaling.from_space(space), declared_prior(space)
     experiment = Experiment(t=np.arange(6) * 1.0, phi=phi, q=0.0054, gap=1.0)
-    simulations, kept, thin, bins = 240, 63, 4, 8
+    simulations, kept, thin, bins = 160, 63, 4, 8
 
     def rank(key):
         key_theta, key_noise, key_run = jax.random.split(key, 3)

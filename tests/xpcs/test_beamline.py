@@ -543,6 +543,8 @@ def test_a_configuration_as_it_is(layout, mode, known, options, tmp_path):
     assert result.exit_code == 0, result.output
     assert f"{known} model, 4 angles × 780 pairs" in result.output
     assert "Importance sampling: 4000 draws" in result.output, result.output
+    assert "Draws without chains, weighed: nothing to converge." in result.output
+    assert "NUTS with" not in result.output
     assert "Residuals are white" in result.output
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert summary["converged"]
