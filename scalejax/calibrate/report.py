@@ -102,7 +102,7 @@ class Report:
 
         Then they tell its evidence too, that of the whole posterior where there are no `doubts`.
         """
-        return self.k_hat <= K_HAT_GOOD and self.efficiency >= LEAST_EFFICIENT
+        return trusted(self.k_hat, self.efficiency)
 
     def __str__(self) -> str:
         """In a few lines, for people."""
@@ -121,6 +121,11 @@ class Report:
         return "; ".join(parts) + "".join(
             f"\n  {t}" for t in (*self.bends, *self.doubts, *self.reasons)
         )
+
+
+def trusted(k_hat: float, efficiency: float) -> bool:
+    """Whether weighed draws with these are ones of the posterior; not where either is nan."""
+    return k_hat <= K_HAT_GOOD and efficiency >= LEAST_EFFICIENT
 
 
 # --- what reports say, whichever search it is of ---

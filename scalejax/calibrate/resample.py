@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from scalejax.calibrate.compiled import callable_leaf
 from scalejax.calibrate.problem import Problem
-from scalejax.calibrate.report import K_HAT_GOOD, LEAST_EFFICIENT
+from scalejax.calibrate.report import K_HAT_GOOD, LEAST_EFFICIENT, trusted
 from scalejax.calibrate.target import OfDensity
 from scalejax.calibrate.weights import draw, heavier, log_mean_error
 from scalejax.coordinates import AbstractCoordinates
@@ -122,7 +122,7 @@ def resample(
     problem = Problem(OfDensity(coordinates, callable_leaf(log_density)), told=told)
     found = draw(problem, coordinates, draw_key, draws)
     k_hat, efficiency = found.k_hat, found.efficiency
-    if not k_hat <= K_HAT_GOOD or not efficiency >= LEAST_EFFICIENT:
+    if not trusted(k_hat, efficiency):
         raise NotTrusted(
             f"importance sampling cannot be trusted here: k̂ = {k_hat:.2f}, expected at most "
             f"{K_HAT_GOOD}, and {efficiency:.2g} effective draws a draw, expected at least "

@@ -12,7 +12,7 @@ from jaxtyping import Array
 from scalejax.calibrate.layers import depth, rows_down
 from scalejax.calibrate.linear import condition_number
 from scalejax.calibrate.problem import Problem
-from scalejax.calibrate.report import K_HAT_GOOD, K_HAT_LIMIT, LEAST_EFFICIENT
+from scalejax.calibrate.report import K_HAT_GOOD, K_HAT_LIMIT, trusted
 from scalejax.coordinates import AbstractCoordinates, AbstractLayer
 
 # Up to here a k̂ of a thousand draws is below 0.7 for all that their number leaves open.
@@ -177,7 +177,7 @@ def verdict(problem: Problem, found: Weighed) -> Verdict:
         count = int((~np.isfinite(found.log_weights)).sum())
         trouble = f"the density is not finite at {count} of {len(found.w)} draws of the fit"
         return Verdict(found, trouble, None)
-    if k_hat <= K_HAT_GOOD and found.efficiency >= LEAST_EFFICIENT:
+    if trusted(k_hat, found.efficiency):
         return Verdict(found, None, None)
     if not k_hat <= K_HAT_LIMIT:
         trouble = f"the fit misses some of the posterior (k̂ = {k_hat:.2f})"

@@ -71,12 +71,13 @@ def with_angles(
         >>> with_angles(space, [0.0, 45.0, 90.0], "fourier", 1).sizes
         {'harmonic': 1}
     """
-    angles = {round(float(angle) % 360, 6) for angle in jnp.ravel(jnp.asarray(phi))}
+    phi = np.ravel(np.asarray(phi, float))
+    angles = np.unique(np.round(phi % 360, 6))
     if how not in PER_ANGLE_MODES:
         raise ValueError(f"--per-angle: expected one of {', '.join(PER_ANGLE_MODES)}; got {how!r}")
     if how in ("individual", "averaged"):
         plain = {n: p for n, p in space.items() if n in PER_ANGLE or n not in AMPLITUDES}
-        return ParameterSpace(plain).sized(phi=jnp.size(jnp.asarray(phi)))
+        return ParameterSpace(plain).sized(phi=len(phi))
     if how == "fourier" and not 1 <= order <= (len(angles) - 1) / 2:
         raise ValueError(
             f"--order: a series of {order} harmonics needs {2 * order + 1} angles; there are "

@@ -29,7 +29,7 @@ from scalejax.xpcs.chosen import Chosen
 from scalejax.xpcs.config import data_path, default_config, load_config, read_mode, read_space
 from scalejax.xpcs.distributed import distributed, together_to_the_end
 from scalejax.xpcs.homodyne import RULES, distortions_of, report_distortions
-from scalejax.xpcs.parameters import PER_ANGLE, PHYSICAL, for_mode
+from scalejax.xpcs.parameters import ALIASES, PER_ANGLE, PHYSICAL, for_mode
 from scalejax.xpcs.results import FILES
 from scalejax.xpcs.start import started
 from scalejax.xpcs.tables import comparison_table, contents_table, notes, scaling_tables
@@ -381,6 +381,7 @@ def _inputs(config, data, mode, n_phi, output, seed):
     """Mode, space and measurement; everything is read and checked before anything is computed."""
     from scalejax.xpcs.inputs import simulate_measurement
 
+    mode = ALIASES.get(mode, mode)
     settings = load_config(config) if config is not None else None
     given = settings or {}
     if settings is None:

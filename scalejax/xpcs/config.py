@@ -1,7 +1,7 @@
 """Configurations: homodyne's schema, read into a `ParameterSpace`, and the ones that stand in.
 
-An entry that cannot be honoured is a ValueError that names it by its path in the file. What stands
-outside `parameter_space` and `initial_parameters` is not looked at.
+An entry that cannot be honoured is a ValueError that names it by its path in the file. A section
+that nothing here reads is not looked at.
 """
 
 from __future__ import annotations
@@ -144,10 +144,9 @@ def read_analyzer(config: Mapping[str, Any]) -> Analyzer:
 
     frames = []
     for key in ("start_frame", "end_frame", "frame_step"):
-        last = (
-            key == "end_frame" and entries.get(key) == -1
-        )  # homodyne's word for the last there is
-        number = None if last else positive(entries, key, base)
+        # Up to frame −1 is up to the last, in homodyne's words.
+        whole = key == "end_frame" and entries.get(key) == -1
+        number = None if whole else positive(entries, key, base)
         if number is not None and not number.is_integer():
             raise ValueError(f"{base}.{key}: expected a whole number; got {number:g}")
         frames.append(None if number is None else int(number))

@@ -91,7 +91,7 @@ def begin(run: Fit) -> Kept:
     or versions; `OSError` where it cannot be written.
     """
     directory = run.output / "run"
-    settings = {**_settings(run), **versions()}
+    settings = _settings(run)
     if run.resume:
         check_same(directory / "run.json", settings)
     elif first_process():
@@ -105,7 +105,7 @@ def begin(run: Fit) -> Kept:
 
 
 def _settings(run: Fit) -> dict[str, str]:
-    """What a fit is a fit of, and how."""
+    """What a fit is a fit of, how, and by which versions."""
     experiment = run.measurement.experiment
     numbers = (run.measurement.c2, experiment.t, experiment.phi, experiment.q, experiment.gap)
     data = hashlib.sha256()
@@ -122,6 +122,7 @@ def _settings(run: Fit) -> dict[str, str]:
         "sampler": run.sampler,
         "per angle": run.per_angle,
         **{name: str(value) for name, value in vars(run.sampling).items()},
+        **versions(),
     }
 
 
@@ -169,11 +170,11 @@ def _fit(run: Fit, results: Results, kept: Kept) -> None:
     white = whiteness(residuals, measurement.experiment.t.size)
     words = in_words(white, measurement.experiment.rows)
     results.say(f"{words[0].upper()}{words[1:]}.")
-    found = summarised(
-        {**_settings(run), **versions()}, measurement, space, table, report, troubles,
+    content = summarised(
+        _settings(run), measurement, space, table, report, troubles,
         left_out(result, measurement), (white, words),
     )  # fmt: skip
-    results.write(SUMMARY, lambda path: write_summary(path, found))
+    results.write(SUMMARY, lambda path: write_summary(path, content))
     results.write(FITTED, lambda path: write_fitted(path, measurement, prediction))
 
     figure = measured_and_fitted(measurement, prediction)

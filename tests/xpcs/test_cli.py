@@ -188,6 +188,13 @@ def test_refuses_bad_data(tmp_path):
     assert "c2[0, 1, 2] = nan" in refused("--data", write(data, c2=c2), *output)
 
 
+def test_other_names_of_a_mode_are_known(tmp_path):
+    """It comes as far as the angles, of which there are too few."""
+    series = "--per-angle", "fourier", "--order", 5
+    said = refused("--mode", "heterodyne", "--n-phi", 2, *series, "--output", tmp_path)
+    assert "5 harmonics needs 11 angles; there are 2" in said
+
+
 def test_refuses_bad_settings(tmp_path):
     output = ["--output", tmp_path / "out"]
     assert "none.yaml" in refused("--config", tmp_path / "none.yaml", *output)
