@@ -19,8 +19,8 @@ from scalejax.calibrate.curve import straightened
 from scalejax.calibrate.direction import directions
 from scalejax.calibrate.problem import Problem
 from scalejax.calibrate.profile import Frame, Knot, profile
-from scalejax.calibrate.report import K_HAT_GOOD, K_HAT_LIMIT
-from scalejax.calibrate.weights import EFFICIENT, K_HAT_SMALL, VERY_EFFICIENT, Weighed, draw
+from scalejax.calibrate.report import K_HAT_GOOD, K_HAT_LIMIT, VERY_EFFICIENT
+from scalejax.calibrate.weights import EFFICIENT, K_HAT_SMALL, Weighed, draw
 from scalejax.calibrate.within import Within
 from scalejax.coordinates import AbstractCoordinates, AbstractLayer
 from scalejax.whitened import Reflected

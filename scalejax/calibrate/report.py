@@ -13,6 +13,8 @@ import numpy as np
 K_HAT_GOOD, K_HAT_LIMIT = 0.7, 1.0
 # Effective draws a draw, below which weighed draws are too few to speak of, and k̂ says little.
 LEAST_EFFICIENT = 0.1
+# From here on the fit is next to the posterior: nothing is to be gained by other coordinates.
+VERY_EFFICIENT = 0.75
 
 
 class CoordinatesKind(StrEnum):
@@ -95,6 +97,11 @@ class Report:
         if self.doubts or self.k_hat > K_HAT_GOOD or self.efficiency < LEAST_EFFICIENT:
             return False
         return self.kind in (kind.NESTED, kind.DENSE, kind.LOW_RANK)
+
+    @property
+    def close(self) -> bool:
+        """Whether a sampler has nothing to adapt but its step."""
+        return self.good and self.efficiency >= VERY_EFFICIENT
 
     @property
     def weighs(self) -> bool:

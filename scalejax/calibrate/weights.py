@@ -18,7 +18,7 @@ from scalejax.coordinates import AbstractCoordinates, AbstractLayer
 # Up to here a k̂ of a thousand draws is below 0.7 for all that their number leaves open.
 K_HAT_OPEN = 0.3
 # What is called sufficient: nothing is to be gained by other coordinates.
-K_HAT_SMALL, EFFICIENT, VERY_EFFICIENT = 0.5, 0.5, 0.75
+K_HAT_SMALL, EFFICIENT = 0.5, 0.5
 # Below this few draws have most of the weight, and what they say of k̂ is left to chance.
 INEFFICIENT = 0.3
 # From here on the weights are as good as equal, and k̂ is that of their rounding.
