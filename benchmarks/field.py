@@ -253,7 +253,7 @@ def rows_of(name, row, quick):
         command = [sys.executable, "-m", "benchmarks.field", name, row, str(seed), str(int(quick))]
         try:
             done = subprocess.run(
-                command, check=False, capture_output=True, text=True, timeout=SECONDS
+                command, check=False, capture_output=True, text=True, timeout=limit
             )
         except subprocess.TimeoutExpired:
             result = {"refused": f"not in {limit} s"}
@@ -404,15 +404,15 @@ def line(rows, name, row):
     peer, _ = ratio(rows, name)
     label = f"**{row}**" if row in (*OURS, peer) else row
     if refused := [r["refused"] for r in some if "refused" in r]:
-        return [name, label, refused[0].split(";")[0], *[""] * 6]
+        return [name, label, len(some), refused[0].split(";")[0], *[""] * 6]
     span = f"{max(r['r_hat'] for r in some):.3f}" if row != WEIGHED else (
         f"k̂ {max(r['k_hat'] for r in some):.2f}")  # fmt: skip
     if not all(map(converged, some)):
-        return [name, label, f"{span}: not converged", sum(r["divergent"] for r in some),
+        return [name, label, len(some), f"{span}: not converged", sum(r["divergent"] for r in some),
                 f"{median(r['gradients'] for r in some):.3g}", *[""] * 4]  # fmt: skip
     worst = max(off(r, rows) for r in some)
     return [
-        name, label, span, sum(r["divergent"] for r in some),
+        name, label, len(some), span, sum(r["divergent"] for r in some),
         *(f"{median(map(of, some)):.3g}" for of in (
             lambda r: r["gradients"], efficiency, partial(efficiency, what="tail"), seconds)),
         "" if np.isnan(worst) else f"{worst:.1f}" + (", wrong" if worst > AGREED else ""),
@@ -420,7 +420,7 @@ def line(rows, name, row):
 
 
 def table(rows):
-    header = ["target", "sampler, and what it samples", "largest R-hat", "divergent", "gradients",
+    header = ["target", "sampler, and what it samples", "seeds", "largest R-hat", "divergent", "gradients",
               "ESS in 1000 gradients", "tail ESS in 1000 gradients", "seconds to 400 ESS",
               "off (standard errors)"]  # fmt: skip
     lines = [line(rows, name, row)
