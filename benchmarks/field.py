@@ -422,8 +422,8 @@ def line(rows, name, row):
 
 def table(rows):
     header = ["target", "sampler, and what it samples", "seeds", "largest R-hat", "divergent",
-              "gradients", "ESS in 1000 gradients", "tail ESS in 1000 gradients", "seconds to 400 ESS",
-              "off (standard errors)"]  # fmt: skip
+              "gradients", "ESS in 1000 gradients", "tail ESS in 1000 gradients",
+              "seconds to 400 ESS", "off (standard errors)"]  # fmt: skip
     lines = [line(rows, name, row)
              for name, row in dict.fromkeys((r["target"], r["row"]) for r in rows)]  # fmt: skip
     return f"{summary(rows)}\n\n{markdown(header, lines)}"
