@@ -38,8 +38,10 @@ space = space.sized(phi=3)
 data = (measurement.experiment, measurement.c2)
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")
-for axis, c2, phi in zip(axes, measurement.c2, np.asarray(measurement.experiment.phi), strict=True):
-    axis.imshow(to_matrix(c2, measurement.experiment.t.size), origin="lower")
+phis = np.asarray(measurement.experiment.phi)
+c2 = to_matrix(measurement.c2, np.full(3, np.nan), measurement.experiment.t.size)
+for axis, matrix, phi in zip(axes, c2, phis, strict=True):
+    axis.imshow(matrix, origin="lower")
     axis.set(title=f"c2 at {phi:.0f}°", xlabel="frame", ylabel="frame")
 plt.show()
 
