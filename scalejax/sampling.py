@@ -27,20 +27,22 @@ class Sampling:
         calibration has taken the correlations, estimating them once more adds noise: the mass
         matrix is diagonal then, and dense where they are still there. In good nested coordinates it
         is the identity: the widths are what they should be, and an estimate of a few hundred draws
-        lets a long tail make steps too long elsewhere. Where the fit is next to the posterior
-        itself, in whichever coordinates, it is the identity too, steps are as long as NUTS takes
-        them on any normal, and a few draws find how long that is.
+        lets a long tail make steps too long elsewhere. Where a linear fit is next to the posterior
+        itself it is the identity too, steps are as long as NUTS takes them on any normal, and a few
+        draws find how long that is.
         """
         kind = CoordinatesKind.NONE if report is None else report.kind
         good = report is not None and report.good
-        close = report is not None and report.close
-        # Where a posterior was bent, narrow places are left far out, which take shorter steps.
+        nested = kind is CoordinatesKind.NESTED
+        # Where a posterior was bent, narrow places are left far out, which take shorter steps; they
+        # are so few that even weights next to equal say nothing of them.
+        close = report is not None and report.close and not nested
         accepted = {CoordinatesKind.NESTED: 0.98, CoordinatesKind.NONE: 0.9}
         default = Sampling(
             warmup=150 if close else 300 if good else 1000,
             target_accept=0.8 if close else accepted.get(kind, 0.9 if good else 0.95),
             dense_mass=kind in (CoordinatesKind.NONE, CoordinatesKind.DIAGONAL),
-            adapt_mass=not (close or (good and kind is CoordinatesKind.NESTED)),
+            adapt_mass=not (close or (good and nested)),
         )
         return replace(
             default, **{name: value for name, value in vars(self).items() if value is not None}

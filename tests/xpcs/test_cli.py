@@ -136,7 +136,7 @@ def test_calibration_settles_how_to_sample(how, tmp_path):
         (Report(CoordinatesKind.DENSE, 10, k_hat=0.5), (300, 0.9, False, True)),
         (Report(CoordinatesKind.DENSE, 10, k_hat=0.9), (1000, 0.95, False, True)),
         (Report(CoordinatesKind.DIAGONAL, 10, k_hat=0.5), (1000, 0.95, True, True)),
-        (Report(CoordinatesKind.NESTED, 10, k_hat=0.5, efficiency=0.8), (150, 0.8, False, False)),
+        (Report(CoordinatesKind.NESTED, 10, k_hat=0.5, efficiency=0.8), (300, 0.98, False, False)),
         (Report(CoordinatesKind.DENSE, 10, k_hat=0.5, efficiency=0.8), (150, 0.8, False, False)),
         (Report(CoordinatesKind.NONE, 10), (1000, 0.9, True, True)),
         (None, (1000, 0.9, True, True)),

@@ -90,8 +90,8 @@ print(report)
 # %%
 of_z = coordinates.pullback(density)
 z, extra = sample(
-    NUTS(potential_fn=lambda z: -of_z(z)),
-    warmup=150,
+    NUTS(potential_fn=lambda z: -of_z(z), adapt_mass_matrix=False, target_accept_prob=0.98),
+    warmup=300,
     init_params=2 * jax.random.normal(jax.random.key(1), (4, coordinates.size)),
 )
 mended = coordinates.unpack(coordinates.to_original(z))

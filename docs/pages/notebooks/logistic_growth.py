@@ -126,8 +126,8 @@ print(report)
 # %%
 of_z = coordinates.pullback(density)
 z, cost = sample(
-    NUTS(potential_fn=lambda z: -of_z(z), adapt_mass_matrix=False),
-    warmup=150,
+    NUTS(potential_fn=lambda z: -of_z(z), adapt_mass_matrix=False, target_accept_prob=0.98),
+    warmup=300,
     init_params=jax.random.normal(jax.random.key(3), (4, coordinates.size)),
 )
 mended = coordinates.unpack(coordinates.to_original(z))

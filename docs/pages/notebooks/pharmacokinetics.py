@@ -12,10 +12,12 @@
 # A drug is swallowed, taken up from the gut, and broken down by an enzyme that saturates (Michaelis
 # and Menten): a differential equation, solved by [Diffrax](https://docs.kidger.site/diffrax).
 #
-# $$\dot c = \frac{k_a D}{V} e^{-k_a t} - \frac{v_{max}\, c}{K_m + c}$$
+# ```
+# dc/dt = k_a·dose/volume · exp(−k_a·t) − v_max·c / (k_m + c)
+# ```
 #
-# Twelve blood samples give the concentration c within 10 %. As long as it stays below $K_m$, they
-# tell the ratio $v_{max}/K_m$ well, and each of the two hardly at all.
+# Twelve blood samples give the concentration c within 10 %. As long as it stays below `k_m`, they
+# tell the ratio `v_max / k_m` well, and each of the two hardly at all.
 
 # %%
 import arviz as az
@@ -140,6 +142,7 @@ figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
 axes[0].loglog(draws["v_max"], draws["k_m"], ".", markersize=2, alpha=0.4)
 axes[0].plot(truth["v_max"], truth["k_m"], "k+", markersize=12, label="truth")
 axes[0].set(xlabel="v_max (mg/L/h)", ylabel="K_m (mg/L)", title="the posterior")
+axes[0].xaxis.set_minor_formatter(plt.NullFormatter())
 axes[0].legend()
 axes[1].plot(z[:, 2], z[:, 3], ".", markersize=2, alpha=0.4)
 axes[1].set(xlabel="z of v_max", ylabel="z of K_m", title="in calibrated coordinates")
@@ -147,7 +150,7 @@ axes[1].set_aspect("equal")
 plt.show()
 
 # %% [markdown]
-# What the data do tell is the clearance at low concentrations, $V v_{max}/K_m$:
+# What the data do tell is the clearance at low concentrations, `volume · v_max / k_m`:
 
 # %%
 clearance = draws["volume"] * draws["v_max"] / draws["k_m"]

@@ -130,8 +130,8 @@ print(report)
 # %%
 of_z = coordinates.pullback(density)
 z, spent, divergent = sample(
-    NUTS(potential_fn=lambda z: -of_z(z), adapt_mass_matrix=False),
-    warmup=150,
+    NUTS(potential_fn=lambda z: -of_z(z), adapt_mass_matrix=False, target_accept_prob=0.98),
+    warmup=300,
     init_params=2 * jax.random.normal(jax.random.key(2), (4, coordinates.size)),
 )
 mended = coordinates.unpack(coordinates.to_original(z))

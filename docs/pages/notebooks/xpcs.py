@@ -103,7 +103,7 @@ mended, mended_cost = sample(
     coordinates,
     warmup=300,
     draws=500,
-    target_accept_prob=0.95,
+    target_accept_prob=0.98,
     adapt_mass_matrix=False,
     init_strategy=init_to_standard_normal(scale=2.0),
 )
