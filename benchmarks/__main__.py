@@ -3,9 +3,12 @@
 import importlib
 import json
 import logging
+import os
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -56,11 +59,18 @@ def main(
         return run(chosen[0], json_file, resume, quick)
     options = [] if json_file is None else ["--json", str(json_file)]
     options += ["--resume"] * resume + ["--quick"] * quick
-    # Figures of a quick run mean nothing: then two share the machine.
-    with ThreadPoolExecutor(2 if quick else 1) as pool:
+    if not quick:
+        for name in chosen:
+            subprocess.run([sys.executable, "-m", "benchmarks", name, *options], check=True)
+        return
+    # Its figures mean nothing: two share the machine, and all what has been compiled.
+    with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(2) as pool:
+        shared = {"JAX_COMPILATION_CACHE_DIR": directory,
+                  "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"}  # fmt: skip
         commands = ([sys.executable, "-m", "benchmarks", name, *options] for name in chosen)
-        for done in [pool.submit(subprocess.run, command, check=True) for command in commands]:
-            done.result()
+        begin = partial(subprocess.run, check=True, env={**shared, **os.environ})
+        for _ in pool.map(begin, commands):
+            pass
 
 
 def run(name: str, json_file: Path | None, resume: bool, quick: bool) -> None:
