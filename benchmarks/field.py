@@ -31,7 +31,7 @@ import numpy as np
 
 from benchmarks import Limit, markdown, posteriordb
 from benchmarks.nested import EXACT
-from benchmarks.posterior import simulated
+from benchmarks.posterior import disagreement, simulated, statistics
 from benchmarks.samplers import PEERS, numpyro_nuts
 from benchmarks.targets import TARGETS
 from scalejax import Scaling
@@ -70,7 +70,7 @@ class Target:
     log_density: Callable
     calibrate: Callable
     known: dict[str, np.ndarray]
-    """Mean, its error, sd and its error by name of a parameter, (4, …), where they are known."""
+    """As of `statistics`, by name of a parameter, where they are known."""
 
 
 def as_sites(scaling):
@@ -120,7 +120,7 @@ def of_posteriordb(name):
                          for key, value in data.items()})  # fmt: skip
     scaling = Scaling.from_space(space)
     reference = posteriordb.reference(model)
-    known = {} if reference is None else statistics(reference)
+    known = {} if reference is None else by_name(reference)
     return of_density(lambda theta: model.log_density(scaling.unpack(theta), data), scaling, known)
 
 
@@ -130,22 +130,14 @@ def target_of(name, seed):
     return small(name) if name in TARGETS else of_posteriordb(name)
 
 
-def statistics(draws):
-    """Mean, its error, sd and its error of each parameter, (4, …), of (chains, draws, …)."""
-    data = az.convert_to_dataset(draws)
-    mean, sd = data.mean(("chain", "draw")), data.std(("chain", "draw"))
-    errors = [az.mcse(data, method=method) for method in ("mean", "sd")]
-    return {name: np.array([mean[name], errors[0][name], sd[name], errors[1][name]])
-            for name in draws}  # fmt: skip
+def by_name(draws):
+    """What `statistics` says of each parameter, of (chains, draws, …)."""
+    return {name: statistics(az.from_dict({name: x})) for name, x in draws.items()}
 
 
 def apart(mine, other):
     """The largest difference of a mean or an sd, in standard errors; nan of nothing in common."""
-    worst = [
-        (np.abs(mine[name][i] - other[name][i])
-         / np.hypot(mine[name][i + 1], other[name][i + 1])).max()
-        for name in other if name in mine for i in (0, 2)
-    ]  # fmt: skip
+    worst = [disagreement(mine[name], other[name]) for name in other if name in mine]
     return float(max(worst, default=np.nan))
 
 
@@ -157,8 +149,7 @@ def measured(name, row, seed, quick):
     keys = jax.random.split(jax.random.key(100 + seed), 3)
     length = {"draws": 20, "warmup": 20} if quick else {"draws": DRAWS, "warmup": WARMUP}
     if row in OURS:
-        found = weighed(target, keys) if row == WEIGHED else ours(target, keys, length)
-        return found
+        return weighed(target, keys) if row == WEIGHED else ours(target, keys, length)
     peer, coordinates = row.rsplit(", ", 1)
     scaling = target.scalings[coordinates]
     start = jax.random.uniform(keys[0], (CHAINS, scaling.size), minval=-2.0, maxval=2.0)
@@ -230,7 +221,7 @@ def of_chains(target, coordinates, z, cost):
         "ess": float(az.ess(data)["theta"].min()),
         "tail": float(az.ess(data, method="tail")["theta"].min()),
         "r_hat": float(az.rhat(data)["theta"].max()), **cost,
-        **compared(target, statistics({name: np.asarray(values[name]) for name in coordinates})),
+        **compared(target, by_name({name: np.asarray(values[name]) for name in coordinates})),
     }  # fmt: skip
 
 
@@ -247,9 +238,7 @@ def compared(target, found):
 def rows_of(name, row, quick):
     """A line of the table: as many seeds as are tried."""
     found, begun = [], time.perf_counter()
-    limit = SECONDS_XPCS if name in XPCS else SECONDS
-    if row in OURS:
-        limit = None
+    limit = None if row in OURS else SECONDS_XPCS if name in XPCS else SECONDS
     for seed in SEEDS[: 1 if quick else None]:
         command = [sys.executable, "-m", "benchmarks.field", name, row, str(seed), str(int(quick))]
         try:
@@ -314,9 +303,8 @@ def off(row, rows):
     """From what is known, or from ours by NUTS on the same data, in standard errors."""
     if "off" in row or "statistics" not in row:
         return row.get("off", np.nan)
-    same = [r for r in found(rows, row["target"], NUTS) if r["seed"] == row["seed"]]
-    if row["row"] == NUTS:  # by the weighed draws, which come another way
-        same = [r for r in found(rows, row["target"], WEIGHED) if r["seed"] == row["seed"]]
+    way = WEIGHED if row["row"] == NUTS else NUTS  # NUTS itself is held against the other way
+    same = [r for r in found(rows, row["target"], way) if r["seed"] == row["seed"]]
     if not same or "statistics" not in same[0]:
         return np.nan
     mine, other = ({n: np.array(v) for n, v in r["statistics"].items()} for r in (row, same[0]))
@@ -378,11 +366,10 @@ def verdict(rows, name):
     peer, (other, nuts, own) = ratio(rows, name)
     if own is None:
         return f"{peer} is best; ours does not converge"
-    way = "" if nuts is None else f"by NUTS {nuts / (other or np.nan):.2g}"
     if peer is None:
         return "of the peers none converges to the right answer"
-    better = f"{own / other:.2g} times the best peer"
-    return f"{better}{f' ({way})' if nuts is not None and own > nuts else ''}"
+    way = f" (by NUTS {nuts / other:.2g})" if nuts is not None and own > nuts else ""
+    return f"{own / other:.2g} times the best peer{way}"
 
 
 def summary(rows):

@@ -67,7 +67,6 @@ def numpyro_guided(density, start, key, *, draws, warmup, guide):
     begun = time.perf_counter()
     make, steps, rate = TRAINING[guide]
     trained = make(model, init_to_value(values={"z": start[0]}))
-    steps = steps if warmup > 100 else 10
     svi = SVI(model, trained, numpyro.optim.Adam(rate), Trace_ELBO())
     found = svi.run(keys[0], steps, progress_bar=False)
     transform = trained.get_transform(found.params)

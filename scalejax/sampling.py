@@ -33,16 +33,14 @@ class Sampling:
         """
         kind = CoordinatesKind.NONE if report is None else report.kind
         good = report is not None and report.good
-        nested = kind is CoordinatesKind.NESTED
-        # Where a posterior was bent, narrow places are left far out, which take shorter steps; they
-        # are so few that even weights next to equal say nothing of them.
-        close = report is not None and report.close and not nested
+        close = report is not None and report.close
+        # Where a posterior was bent, narrow places are left far out, which take shorter steps.
         accepted = {CoordinatesKind.NESTED: 0.98, CoordinatesKind.NONE: 0.9}
         default = Sampling(
             warmup=150 if close else 300 if good else 1000,
             target_accept=0.8 if close else accepted.get(kind, 0.9 if good else 0.95),
             dense_mass=kind in (CoordinatesKind.NONE, CoordinatesKind.DIAGONAL),
-            adapt_mass=not (close or (good and nested)),
+            adapt_mass=not (close or (good and kind is CoordinatesKind.NESTED)),
         )
         return replace(
             default, **{name: value for name, value in vars(self).items() if value is not None}

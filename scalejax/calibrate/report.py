@@ -100,8 +100,13 @@ class Report:
 
     @property
     def close(self) -> bool:
-        """Whether a sampler has nothing to adapt but its step."""
-        return self.good and self.efficiency >= VERY_EFFICIENT
+        """Whether a sampler has nothing to adapt but its step.
+
+        Never in nested coordinates: where a posterior was bent, narrow places are left far out, so
+        few that even weights next to equal say nothing of them.
+        """
+        bent = self.kind is CoordinatesKind.NESTED
+        return self.good and not bent and self.efficiency >= VERY_EFFICIENT
 
     @property
     def weighs(self) -> bool:
