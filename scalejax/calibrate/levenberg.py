@@ -20,10 +20,8 @@ from scalejax.blocks import Blocks, scattered
 from scalejax.calibrate.compiled import in_parts
 from scalejax.calibrate.least_squares import OfResiduals, Part
 from scalejax.calibrate.linear import factor_of_curvature
-from scalejax.calibrate.problem import EVALUATION, TANGENT, Problem
+from scalejax.calibrate.problem import EVALUATION, LONGEST, TANGENT, Problem
 
-# How far a step may go in one coordinate, where their unit is about the width of a prior.
-LONGEST = 1.5
 # The part of a step over which the second derivative along it is a difference, as they advise.
 AHEAD = 0.1
 # Numbers that are held for what is worked out side by side.

@@ -20,6 +20,8 @@ from scalejax.progress import Told, untold
 # they are here, 0.02 to 0.18 gradients were measured for an evaluation and 0.18 to 0.45 for each
 # direction of a Jacobian.
 EVALUATION, TANGENT = 1 / 3, 1 / 2
+# How far a step of a search may go in one coordinate, whose unit is about the width of a prior.
+LONGEST = 1.5
 DRAWS, FEWER_DRAWS = 1000, 400  # that a fit is checked with; of data in blocks
 FEW = 16  # potentials that are worked out side by side, where there are no more
 

@@ -1,15 +1,23 @@
-"""Many searches for a mode side by side, by BFGS."""
+"""Many searches for a mode side by side, by BFGS with steps of no more than a width of a prior."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from scalejax.calibrate.problem import Problem
+from scalejax.calibrate.problem import LONGEST, Problem
 from scalejax.calibrate.target import AbstractTarget
+
+MANY_PARAMETERS = 200  # from which on no Hessian is kept
+TOLERANCE = 1e-4
+# A step that is too long is tried again a quarter as long.
+SHORTER = 0.25
 
 
 def minimised(problem: Problem, starts: Array, max_steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -17,7 +25,7 @@ def minimised(problem: Problem, starts: Array, max_steps: int) -> tuple[np.ndarr
     # As many at once as the memory of a few Hessians allows.
     at_once = int(np.clip(4e7 / starts.shape[-1] ** 2, 1, len(starts)))
     ends, steps = problem.compiled(_minimised, max_steps=max_steps, at_once=at_once)(starts)
-    problem.spent += float(steps.sum()) + len(starts)
+    problem.spent += float(steps.sum())  # the gradient at the start is that of the first step
     potentials = np.asarray(problem.potentials(ends), np.float64)
     ends = np.asarray(ends, np.float64)
     sound = np.isfinite(potentials) & np.isfinite(ends).all(1)
@@ -27,8 +35,7 @@ def minimised(problem: Problem, starts: Array, max_steps: int) -> tuple[np.ndarr
 def _minimised(target: AbstractTarget, starts: Array, *, max_steps: int, at_once: int):
     import optimistix as optx
 
-    solver: Any = optx.BFGS if starts.shape[-1] < 200 else optx.LBFGS
-    solver = solver(rtol=1e-4, atol=1e-4)
+    solver = _solver(starts.shape[-1] >= MANY_PARAMETERS)
 
     def solve(z):
         solution = optx.minimise(
@@ -37,3 +44,28 @@ def _minimised(target: AbstractTarget, starts: Array, *, max_steps: int, at_once
         return solution.value, solution.stats["num_steps"]
 
     return jax.lax.map(solve, starts, batch_size=at_once)
+
+
+@cache
+def _solver(limited_memory: bool) -> Any:
+    """BFGS, or L-BFGS, with steps of a limited length (Dennis and Schnabel 1996, section 6.3.2).
+
+    Before a search knows any curvature its step is the gradient itself, which may be 10⁸ long where
+    a posterior is narrow: without a limit most of a search goes in shortening it.
+    """
+    import optimistix as optx
+
+    class Limited(optx.NewtonDescent):
+        """Steps of at most `LONGEST` in each parameter."""
+
+        def query(self, y, f_info, state):
+            state = super().query(y, f_info, state)
+            factor = LONGEST / jnp.maximum(jnp.abs(state.newton).max(), LONGEST)
+            return eqx.tree_at(lambda s: s.newton, state, state.newton * factor)
+
+    solver = (optx.LBFGS if limited_memory else optx.BFGS)(rtol=TOLERANCE, atol=TOLERANCE)
+    return eqx.tree_at(
+        lambda s: (s.descent, s.search),
+        solver,
+        (Limited(), optx.BacktrackingArmijo(decrease_factor=SHORTER)),
+    )
