@@ -3,10 +3,11 @@
 import os
 from pathlib import Path
 
-# What one worker or command has compiled, the others need not, nor the next run.
+# What one worker or command has compiled, however small, the others need not, nor the next run.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax")
 )
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )

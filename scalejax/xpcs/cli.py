@@ -358,7 +358,8 @@ def _keep_compilations() -> None:
     known: Any = jax.config
     if known.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", platformdirs.user_cache_dir("scalejax"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        # A fit compiles hundreds of small functions, which take as long together as the large ones.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def _rule(name: str) -> Rule:
