@@ -65,7 +65,7 @@ def test_a_line_through_calendar_years(how, float64):
 @pytest.mark.parametrize("width", [1e-1, 1e-4])
 def test_a_search_is_not_longer_where_a_posterior_is_narrow(width, float64):
     """Steps of a search are about as long as the unit of z, however steep the density is."""
-    found, report = from_log_density(lambda x: -(x**2).sum() / width**2 / 2, PLAIN, key=KEY)
+    _, report = from_log_density(lambda x: -(x**2).sum() / width**2 / 2, PLAIN, key=KEY)
     assert report.kind == "dense"
     assert report.starts[0] > 32
     # Half a dozen steps a start would do where the density were as wide as the unit of z.

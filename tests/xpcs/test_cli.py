@@ -31,6 +31,9 @@ def run(*args, command="fit"):
     return CliRunner().invoke(app, [command, *map(str, args)])
 
 
+one_worker = pytest.mark.xdist_group("simulated")  # so that the fit is made once
+
+
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
     output = tmp_path_factory.mktemp("fit")
@@ -38,6 +41,7 @@ def simulated(tmp_path_factory):
 
 
 @pytest.mark.slow
+@one_worker
 def test_a_fit_of_simulated_data(simulated):
     result, output = simulated
     assert result.exit_code == 0, result.output
@@ -51,6 +55,7 @@ def test_a_fit_of_simulated_data(simulated):
 
 
 @pytest.mark.slow
+@one_worker
 def test_the_posterior_file(simulated):
     _, output = simulated
     result = az.from_netcdf(output / "posterior.nc")
@@ -86,6 +91,7 @@ def test_a_narrow_terminal_takes_no_figure_away():
 
 
 @pytest.mark.slow
+@one_worker
 def test_a_fit_of_given_data(simulated, tmp_path):
     """A configuration with initial and fixed values, and data from a file."""
     i, j = np.triu_indices(20, k=1)

@@ -140,7 +140,7 @@ def test_a_wrong_calibration_is_said_and_begun_again(tmp_path, monkeypatch):
 
     real = run.calibrated
     monkeypatch.setattr(run, "calibrated", calibrated)
-    result = command("--n-phi", 1, "--chains", 2, "--warmup", 200, "--samples", 100,
+    result = command("--n-phi", 2, "--chains", 2, "--warmup", 50, "--samples", 50,
                      "--output", tmp_path, "--no-progress")  # fmt: skip
     assert result.exit_code == 0, result.output
     output = " ".join(result.output.split())

@@ -13,7 +13,7 @@ import pytest
 
 from tests.xpcs.test_cli import run
 
-COMMAND = [sys.executable, "-c", "from scalejax.xpcs.cli import app; app()", "fit", "--n-phi", "1",
+COMMAND = [sys.executable, "-c", "from scalejax.xpcs.cli import app; app()", "fit", "--n-phi", "2",
            "--no-progress"]  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def test_what_is_wrong_is_said(tmp_path, options, words):
 @pytest.mark.slow
 def test_another_fit_is_not_gone_on_with(tmp_path):
     """Of other data, or other priors: one line, and the run stays as it is."""
-    options = ["--n-phi", 1, "--chains", 1, "--warmup", 10, "--samples", 4, "--output", tmp_path,
+    options = ["--n-phi", 2, "--chains", 1, "--warmup", 10, "--samples", 4, "--output", tmp_path,
                "--no-progress", "--calibrate", "none"]  # fmt: skip
     assert run(*options).exit_code == 0
     before = sorted((path, path.stat().st_mtime) for path in (tmp_path / "run").rglob("*"))

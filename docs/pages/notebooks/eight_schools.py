@@ -48,7 +48,7 @@ def sample(kernel, *, warmup, **options):
     mcmc = MCMC(
         kernel,
         num_warmup=warmup,
-        num_samples=1000,
+        num_samples=500,
         num_chains=4,
         chain_method="vectorized",
         progress_bar=False,
@@ -60,7 +60,7 @@ def sample(kernel, *, warmup, **options):
 plain, extra = sample(NUTS(schools), warmup=1000)
 plain_divergent = int(extra["diverging"].sum())
 plain_ess = float(az.ess({"tau": plain["tau"]})["tau"])
-print(f"{plain_divergent} of 4000 draws diverged; {plain_ess:.0f} effective draws of tau")
+print(f"{plain_divergent} of 2000 draws diverged; {plain_ess:.0f} effective draws of tau")
 
 # %% [markdown]
 # The usual mending is to write another model: with effects in units of `tau`, *non-centered*. One
@@ -97,7 +97,7 @@ z, extra = sample(
 mended = coordinates.unpack(coordinates.to_original(z))
 divergent = int(extra["diverging"].sum())
 ess = float(az.ess({"tau": mended["tau"]})["tau"])
-print(f"{divergent} of 4000 draws diverged; {ess:.0f} effective draws of tau")
+print(f"{divergent} of 2000 draws diverged; {ess:.0f} effective draws of tau")
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
 for axis, x, y, labels in (

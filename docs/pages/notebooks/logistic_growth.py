@@ -62,7 +62,7 @@ def sample(kernel, *, warmup, **options):
     mcmc = MCMC(
         kernel,
         num_warmup=warmup,
-        num_samples=1000,
+        num_samples=500,
         num_chains=4,
         chain_method="vectorized",
         progress_bar=False,

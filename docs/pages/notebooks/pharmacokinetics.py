@@ -101,8 +101,8 @@ def model(coordinates):
 # Two short chains, with trajectories of up to 127 steps.
 mcmc = MCMC(
     NUTS(model, max_tree_depth=7),
-    num_warmup=150,
-    num_samples=150,
+    num_warmup=100,
+    num_samples=100,
     num_chains=2,
     chain_method="vectorized",
     progress_bar=False,

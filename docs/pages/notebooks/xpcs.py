@@ -49,7 +49,7 @@ plt.show()
 # ## The trouble
 #
 # In normalized space all parameters are of order one, but the shear rate, its exponent and its
-# offset lie on a curved ridge, and NUTS is lost on it. Trajectories are cut off after 127 steps
+# offset lie on a curved ridge, and NUTS is lost on it. Trajectories are cut off after 63 steps
 # here, or it would take a quarter of an hour.
 
 # %%
@@ -59,7 +59,7 @@ free = [name for name, parameter in space.items() if not parameter.pinned]
 
 def sample(coordinates, *, warmup, draws, **options):
     mcmc = MCMC(
-        NUTS(model, max_tree_depth=7, **options),
+        NUTS(model, max_tree_depth=6, **options),
         num_warmup=warmup,
         num_samples=draws,
         num_chains=4,
@@ -101,8 +101,8 @@ print(report)
 # %%
 mended, mended_cost = sample(
     coordinates,
-    warmup=300,
-    draws=500,
+    warmup=200,
+    draws=250,
     target_accept_prob=0.98,
     adapt_mass_matrix=False,
     init_strategy=init_to_standard_normal(scale=2.0),
