@@ -62,6 +62,18 @@ def test_resampled_draws_and_their_errors(banana, float64):
         resample(banana[0], target.log_density, KEY, 99)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [100, 105])
+def test_a_linear_fit_is_not_taken_for_sufficient_by_luck(seed, float64):
+    """With these keys a thousand draws of it say so, and three thousand that it is not."""
+    target = TARGETS["against a bound"]
+    key = jax.random.split(jax.random.key(seed), 3)[2]
+    _, report = from_log_density(target.log_density, target.scaling(), key=key)
+    assert report.kind == "nested", str(report)
+    assert report.good
+    assert report.efficiency > 0.98
+
+
 def test_what_does_not_fit_is_not_resampled(float64):
     """A standard normal of half the width that the posterior has: its weights have no variance."""
     scaling = Scaling(0.0, 1.0, -jnp.inf, jnp.inf, groups={"x": 5})

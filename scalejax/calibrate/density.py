@@ -48,11 +48,11 @@ def from_log_density(
 
     The mode in z is sought by BFGS (L-BFGS from 200 parameters on) from `starts` points, side by
     side: from `start`, a θ (by default that at z = 0), and from quasi-random normal z. Each takes
-    up to 50 steps, of at most 1.5 units of z in each parameter; those that are lowest, and all that end in different places, go on by
-    Newton's method. Where only one start has reached the best mode, the search is widened, up to
-    three times as far; where the fit is about as wide as the unit of z, it goes on around it, three
-    times as wide. No direction is taken to be wider than the unit of z. `draws` of the fitted
-    Gaussian, by default 1000, are weighed against the density.
+    up to 50 steps, of at most 1.5 units of z in each parameter; those that are lowest, and all that
+    end in different places, go on by Newton's method. Where only one start has reached the best
+    mode, the search is widened, up to three times as far; where the fit is about as wide as the
+    unit of z, it goes on around it, three times as wide. No direction is taken to be wider than the
+    unit of z. `draws` of the fitted Gaussian, by default 1000, are weighed against the density.
 
     With `blocks`, many data cut into them, it is `log_density(theta, block)`, of shape (…, items),
     whose sum over all of them is the log-likelihood, and `log_prior` that of θ. The search is on a

@@ -87,13 +87,10 @@ def fitted(
     if reasons:
         return finished(problem.base, modes=tuple(tuple(end.z.tolist()) for end in found.modes))
     keys = jax.random.split(key, 8)
-    linear = weighed = curved = None
+    linear = weighed = check = curved = None
     if arrived:
         linear = whitened(problem.base, best.z, best.factor, CoordinatesKind.DENSE)
-        # A bad fit shows in few draws; a good one takes all of them.
-        weighed = draw(problem, linear, keys[0], part(draws))
-        if not weighed.efficiency < EFFICIENT / 2:
-            weighed += draw(problem, linear, keys[5], draws - part(draws))
+        weighed, check = _looked_at(problem, linear, (keys[0], keys[5], keys[4]), draws)
         if along is not None or not sufficient(weighed):
             curved = nested(problem, best.z, best.curvature, weighed, keys[1], draws, along)
     else:
@@ -108,17 +105,17 @@ def fitted(
             doubts = (*few_reached(*starts), *found.doubts)
     if curved:
         # By draws that no choice was made on.
-        check = weigh(problem, curved.coordinates, keys[3], draws)
-        trouble = check.trouble
+        bent = weigh(problem, curved.coordinates, keys[3], draws)
+        trouble = bent.trouble
         if trouble is None:
-            missing = _left_out(problem, curved.coordinates, check.weighed, found, keys[6])
+            missing = _left_out(problem, curved.coordinates, bent.weighed, found, keys[6])
             trouble = missing and missing.said
         if trouble is None:
-            reasons[:] = [] if check.remark is None else [check.remark]
+            reasons[:] = [] if bent.remark is None else [bent.remark]
             return finished(
                 curved.coordinates,
                 kind=CoordinatesKind.NESTED,
-                **_of_weights(check.weighed),
+                **_of_weights(bent.weighed),
                 along=curved.along,
                 bends=curved.bends,
                 starts=starts,
@@ -127,7 +124,7 @@ def fitted(
         reasons.append(f"nested, along {', '.join(curved.along)}: {trouble}")
     if linear is None:
         return finished(problem.base)
-    coordinates, kind, check, more = _linear(problem, best, weighed, keys[4], draws)
+    coordinates, kind, check, more = _linear(problem, best, weighed, check, keys[4], draws)
     reasons += more
     missing = None
     if kind is not CoordinatesKind.NONE:
@@ -139,6 +136,23 @@ def fitted(
         doubts=(*report.doubts, *([missing.said] if missing else [])),
         modes=(report.mode, tuple(missing.z.tolist())) if missing else (),
     )
+
+
+def _looked_at(
+    problem: Problem, linear: AbstractLayer, keys: tuple[Array, Array, Array], draws: int
+) -> tuple[Weighed, Verdict | None]:
+    """Draws of a linear fit, few where it is bad; and the verdict on it where it looks sufficient.
+
+    It may look so by luck: the draws that settle a verdict come before a curve is ruled out.
+    """
+    weighed = draw(problem, linear, keys[0], part(draws))
+    if weighed.efficiency < EFFICIENT / 2:
+        return weighed, None
+    weighed += draw(problem, linear, keys[1], draws - part(draws))
+    if not sufficient(weighed):
+        return weighed, None
+    check = weigh(problem, linear, keys[2], draws, known=weighed)
+    return check.weighed, check
 
 
 def _of_weights(weighed: Weighed) -> dict[str, float]:
@@ -153,14 +167,22 @@ def _of_weights(weighed: Weighed) -> dict[str, float]:
 
 
 def _linear(
-    problem: Problem, best: End, weighed: Weighed | None, key: Array, draws: int
+    problem: Problem,
+    best: End,
+    weighed: Weighed | None,
+    check: Verdict | None,
+    key: Array,
+    draws: int,
 ) -> tuple[Any, CoordinatesKind, Verdict, list[str]]:
-    """Linear coordinates that pass their check, or those of the problem; and what is said of it."""
+    """Linear coordinates that pass their check, or those of the problem; and what is said of it.
+
+    `weighed` are draws of the dense ones, and `check` their verdict, as far as they are known.
+    """
     reasons = []
-    check = None
     for kind, known in ((CoordinatesKind.DENSE, weighed), (CoordinatesKind.DIAGONAL, None)):
         coordinates = whitened(problem.base, best.z, best.factor, kind)
-        check = weigh(problem, coordinates, key, draws, known=known)
+        if check is None or kind is not CoordinatesKind.DENSE:
+            check = weigh(problem, coordinates, key, draws, known=known)
         if check.trouble is None:
             reasons += [] if check.remark is None else [check.remark]
             return coordinates, kind, check, reasons
