@@ -31,20 +31,13 @@ def run(*args, command="fit"):
     return CliRunner().invoke(app, [command, *map(str, args)])
 
 
-one_worker = pytest.mark.xdist_group("simulated")  # so that the fit is made once
-
-
-@pytest.fixture(scope="module")
-def simulated(tmp_path_factory):
-    output = tmp_path_factory.mktemp("fit")
-    return run("--n-phi", 2, "--output", output, *SHORT), output
-
-
 @pytest.mark.slow
-@one_worker
-def test_a_fit_of_simulated_data(simulated):
-    result, output = simulated
+def test_a_fit_of_simulated_data(tmp_path):
+    """What it says, what it writes, and how calibration settles how to sample."""
+    output = tmp_path / "fit"
+    result = run("--n-phi", 2, "--output", output, "--chains", 2, "--no-progress")
     assert result.exit_code == 0, result.output
+    settled_by_calibration(result, output, "least-squares")
     assert "static model, 2 angles × 780 pairs of frames (simulated)" in result.output
     for row in ("contrast 0°", "offset 90°", "D0 (Å²/s)", "alpha", "D_offset (Å²/s)", "sigma"):
         assert row in result.output
@@ -53,11 +46,6 @@ def test_a_fit_of_simulated_data(simulated):
     for picture in ("fit.png", "marginals.png"):
         assert (output / picture).read_bytes().startswith(b"\x89PNG")
 
-
-@pytest.mark.slow
-@one_worker
-def test_the_posterior_file(simulated):
-    _, output = simulated
     result = az.from_netcdf(output / "posterior.nc")
     posterior = result["posterior"]
     assert posterior["contrast"].dims == ("chain", "draw", "phi")
@@ -91,8 +79,7 @@ def test_a_narrow_terminal_takes_no_figure_away():
 
 
 @pytest.mark.slow
-@one_worker
-def test_a_fit_of_given_data(simulated, tmp_path):
+def test_a_fit_of_given_data(tmp_path):
     """A configuration with initial and fixed values, and data from a file."""
     i, j = np.triu_indices(20, k=1)
     t = np.arange(20) * 0.001
@@ -118,20 +105,23 @@ def test_a_fit_of_given_data(simulated, tmp_path):
     assert re.search(r"alpha +0 +fixed", result.output)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("how", ["least-squares", "laplace"])
-def test_calibration_settles_how_to_sample(how, tmp_path):
+def settled_by_calibration(result, output, how):
     """Where it is good, 300 draws of warmup are enough."""
-    result = run("--n-phi", 2, "--output", tmp_path, "--calibrate", how, "--chains", 2,
-                 "--no-progress")  # fmt: skip
     # Of a fit that is next to exact there is no k̂ to tell.
     assert re.search(f"Calibration by {how}: nested calibration; (k̂ = 0|efficiency 0.9)",
                      result.output)  # fmt: skip
     assert "2 chains of 300 + 1000 draws" in result.output
     # The chains agree. Whether one draw in two thousand diverges is a matter of rounding.
     assert "R-hat exceeds" not in result.output
-    result = az.from_netcdf(tmp_path / "posterior.nc")
-    assert result.attrs["calibration"].startswith("nested calibration")
+    attributes = az.from_netcdf(output / "posterior.nc").attrs
+    assert attributes["calibration"].startswith("nested calibration")
+
+
+@pytest.mark.slow
+def test_a_fit_calibrated_by_its_density(tmp_path):
+    result = run("--n-phi", 2, "--output", tmp_path, "--calibrate", "laplace", "--chains", 2,
+                 "--no-progress")  # fmt: skip
+    settled_by_calibration(result, tmp_path, "laplace")
 
 
 @pytest.mark.parametrize(

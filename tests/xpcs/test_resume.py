@@ -39,7 +39,7 @@ def draws(output):
 @pytest.mark.slow
 def test_killed_and_resumed(tmp_path):
     """At two random moments of sampling: the same draws, bit for bit."""
-    sampling = "--chains", 2, "--warmup", 200, "--samples", 3000
+    sampling = "--chains", 2, "--warmup", 200, "--samples", 1500
     begin = time.monotonic()
     ended(begun(tmp_path / "whole", *sampling))
     whole, want = time.monotonic() - begin, draws(tmp_path / "whole")
