@@ -122,7 +122,7 @@ def beside(weighed, data, scaling):
 
 def tasks(quick):
     jax.config.update("jax_enable_x64", True)
-    for name in list(LEAST)[2 if quick else 0 : 3 if quick else None]:
+    for name in ["a banana"] if quick else LEAST:
         for seed in SEEDS[: 1 if quick else None]:
             yield str((name, seed)), partial(measure, name, seed, quick)
 
